@@ -1,0 +1,234 @@
+"""CETNet: members with tables of their own, trained towards one another, fused by confidence."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from cetnet_keras.collaboration import symmetric_kl
+from cetnet_keras.confidence import ConfidenceWeight
+from cetnet_keras.embeddings import FeatureBatch, missing_key
+from cetnet_keras.fusion import Fusion
+from cetnet_keras.members import Member, member_class, member_options
+from cetnet_keras.spec import BagFeature, CollaborationSpec, DataSpec, FusionSpec, MemberSpec, SequenceFeature
+
+
+class EnsembleOutput(NamedTuple):
+    """What the ensemble says of a batch, in log odds."""
+
+    fused_logit: tf.Tensor  # [B] float32
+    member_logit: tf.Tensor  # [B, M] float32
+    weight: tf.Tensor  # [B, M] float32, sums to 1 over M
+    confidence: tf.Tensor  # [B, M] float32, nats
+
+
+def default_members(spec: DataSpec) -> list[MemberSpec]:
+    """The members of an ensemble that names none: din + dhen where the spec has a sequence, else dhen + dcnv2.
+
+    Source: the paper pairs InterFormer and DHEN; this pair is our choice.
+    """
+    types = ("din", "dhen") if spec.of_type(SequenceFeature) else ("dhen", "dcnv2")
+    return [MemberSpec(type=name) for name in types]
+
+
+def member_names(members: Sequence[MemberSpec]) -> tuple[str, ...]:
+    """The name of each member in outputs and losses: its `name`, else its `type`, of which a class path keeps the class.
+
+    Raises:
+        ValueError: two members have one name, or a name is taken by another part of the loss.
+    """
+    names = tuple(member.name or member.type.rpartition(":")[2] for member in members)
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"member {name!r}: found the name {names.count(name)} times; give each `name:` its own")
+        if name in ("fused", "collaboration"):
+            raise ValueError(f"member {name!r}: the name is reserved; give another `name:`")
+    return names
+
+
+def make_member(
+    member: MemberSpec, name: str, spec: DataSpec, vocabulary_sizes: Mapping[str, int], dtype: Any = None
+) -> Member:
+    """The member that a MemberSpec describes.
+
+    Raises:
+        ValueError: an unknown member, an option that it does not have, or a value that it refuses.
+    """
+    layer = member_class(member.type)
+    known = member_options(layer)
+    for option in member.options:
+        if option not in known:
+            close = difflib.get_close_matches(option, known, n=1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            raise ValueError(f"member {name!r}: unknown option {option!r}: {hint}Known: {', '.join(known)}")
+    options = member.options | {"embedding_dim": member.embedding_dim, "dtype": dtype, "name": f"member_{name}"}
+    try:
+        return layer(spec, vocabulary_sizes, **options)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"member {name!r}: {error}") from error
+
+
+@tf.keras.utils.register_keras_serializable(package="cetnet")
+class CETNet(tfrs.Model):
+    """Collaborative Ensemble Training Network: several CTR models in one, and one fused CTR.
+
+    Loss = BCE(fused) + sum_m BCE(member m) + alpha * mean over pairs of the symmetric KL, all from logits in float32,
+    divided by the global batch, so that N replicas give one replica's numbers.
+    Source: CETNet (arXiv 2411.13700), sections 3.2 to 3.4.
+
+    Args:
+        spec: the data spec, or its dict.
+        vocabulary_sizes: ids beside 0 of each feature in `spec.owners`, out-of-vocabulary ids included.
+        members: MemberSpec of each member (or its dict); default: `default_members(spec)`. One member is that model
+            trained alone.
+        collaboration: CollaborationSpec or its dict.
+        fusion: FusionSpec or its dict.
+        name, dtype: as for any Keras model; under a mixed policy logits and losses are float32 all the same.
+    Call arguments:
+        inputs: FeatureBatch with every feature of the spec; a label in it is not looked at.
+    Returns:
+        dict: ctr [B], member_ctr [B, M], fusion_weight [B, M] (sums to 1 over M), confidence [B, M] (nats), float32.
+    Raises:
+        ValueError: an unknown member, an option that it does not have, a value that it refuses, two members of one name.
+
+    In `fit`, a batch is (inputs, label) with label [B], 0 or 1. The parts of the loss are logged as `loss_NAME`.
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec | dict[str, Any],
+        vocabulary_sizes: Mapping[str, int],
+        members: Sequence[MemberSpec | dict[str, Any]] | None = None,
+        collaboration: CollaborationSpec | dict[str, Any] | None = None,
+        fusion: FusionSpec | dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.spec = spec if isinstance(spec, DataSpec) else DataSpec.model_validate(spec)
+        self.vocabulary_sizes = dict(vocabulary_sizes)
+        self.member_specs = [MemberSpec.model_validate(m) for m in members or default_members(self.spec)]
+        self.collaboration = CollaborationSpec.model_validate(collaboration or {})
+        self.fusion_spec = FusionSpec.model_validate(fusion or {})
+        self.member_names = member_names(self.member_specs)
+        self.members = [
+            make_member(member, name, self.spec, self.vocabulary_sizes, self.dtype_policy)
+            for member, name in zip(self.member_specs, self.member_names, strict=True)
+        ]
+        self.weigh = ConfidenceWeight(self.fusion_spec.temperature, name="confidence_weight")
+        self.fuse = Fusion(self.fusion_spec.type, name="fusion")
+        self._loss_names = ("fused", *self.member_names, "collaboration")
+        # one metric for all parts: each metric more is traced for itself, again for each replica
+        self._means = tf.keras.metrics.MeanTensor("losses", dtype="float32", shape=(len(self._loss_names),))
+        self(example_batch(self.spec))  # all variables exist from here on: saving and restoring need no first batch
+
+    @tf.autograph.experimental.do_not_convert  # nor what it calls: conversion took half of the time to a first step
+    def predict_logits(self, inputs: FeatureBatch, training: bool | None = None) -> EnsembleOutput:
+        """The ensemble's view of a batch in log odds."""
+        outputs = [member(inputs, training=training) for member in self.members]
+        member_logit = tf.stack([output.logit for output in outputs], axis=1)
+        weight, confidence = self.weigh(member_logit)
+        fused = self.fuse([output.embedding for output in outputs], member_logit, weight)
+        return EnsembleOutput(fused, member_logit, weight, confidence)
+
+    def call(self, inputs: FeatureBatch, training: bool | None = None) -> dict[str, tf.Tensor]:
+        output = self.predict_logits(inputs, training)
+        return {
+            "ctr": tf.sigmoid(output.fused_logit),
+            "member_ctr": tf.sigmoid(output.member_logit),
+            "fusion_weight": output.weight,
+            "confidence": output.confidence,
+        }
+
+    def compute_loss(self, inputs: tuple[FeatureBatch, tf.Tensor], training: bool = False) -> tf.Tensor:
+        """This replica's share of the loss: the sum over its examples over the size of the global batch.
+
+        Args:
+            inputs: (FeatureBatch, label [B]).
+            training: whether dropout is active.
+        Returns:
+            scalar float32; summed over the replicas it is the loss of the global batch.
+        """
+        batch, label = inputs
+        output, label = self.predict_logits(batch, training), tf.cast(tf.reshape(label, [-1]), tf.float32)
+        parts = [tf.nn.sigmoid_cross_entropy_with_logits(label, output.fused_logit)]
+        for member in range(len(self.members)):
+            parts.append(tf.nn.sigmoid_cross_entropy_with_logits(label, output.member_logit[:, member]))
+        parts.append(symmetric_kl(output.member_logit))
+        sums = tf.reduce_sum(tf.stack(parts), axis=1)  # [M + 2]
+        size = tf.cast(tf.size(label), tf.float32)  # 0 where the last batch has fewer rows than there are replicas
+        self._means.update_state(tf.math.divide_no_nan(sums, size), sample_weight=size)
+        return self._weighted(sums) / self._global_batch(size)
+
+    @tf.autograph.experimental.do_not_convert
+    def train_step(self, inputs: tuple[FeatureBatch, tf.Tensor]) -> dict[str, tf.Tensor]:
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(inputs, training=True) + self._regularisation()
+        self.optimizer.minimize(loss, self.trainable_variables, tape=tape)  # scales the loss where float16 needs it
+        return self._mean_losses()
+
+    @tf.autograph.experimental.do_not_convert
+    def test_step(self, inputs: tuple[FeatureBatch, tf.Tensor]) -> dict[str, tf.Tensor]:
+        self.compute_loss(inputs, training=False)
+        return self._mean_losses()
+
+    @tf.autograph.experimental.do_not_convert
+    def predict_step(self, data: Any) -> dict[str, tf.Tensor]:
+        return super().predict_step(data)
+
+    def make_train_function(self, force: bool = False) -> Any:
+        """Keras' own, with the optimiser's variables made first: a step that makes variables is traced twice."""
+        with self.distribute_strategy.scope():
+            self.optimizer.build(self.trainable_variables)
+        return super().make_train_function(force)
+
+    def _weighted(self, parts: tf.Tensor) -> tf.Tensor:
+        """The loss [] of its parts [M + 2]."""
+        return tf.reduce_sum(parts[:-1]) + self.collaboration.alpha * parts[-1]
+
+    def _regularisation(self) -> tf.Tensor:
+        """Each replica adds its part: gradients are summed over the replicas."""
+        return tf.add_n([*self.losses, 0.0]) / tf.distribute.get_strategy().num_replicas_in_sync
+
+    def _mean_losses(self) -> dict[str, tf.Tensor]:
+        """Means over all replicas and all steps of the epoch; `loss` is their weighted sum."""
+        means = self._means.result()
+        parts = dict(zip(self._loss_names, tf.unstack(means), strict=True))
+        return {"loss": self._weighted(means)} | {f"loss_{name}": part for name, part in parts.items()}
+
+    @staticmethod
+    def _global_batch(size: tf.Tensor) -> tf.Tensor:
+        context = tf.distribute.get_replica_context()
+        if context is None or context.num_replicas_in_sync == 1:
+            return size
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, size)  # the last batch may be shared out unevenly
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "dtype": self.dtype_policy.name,
+            "spec": self.spec.model_dump(mode="json", exclude_unset=True),
+            "vocabulary_sizes": self.vocabulary_sizes,
+            "members": [member.model_dump(mode="json", exclude_unset=True) for member in self.member_specs],
+            "collaboration": self.collaboration.model_dump(mode="json"),
+            "fusion": self.fusion_spec.model_dump(mode="json"),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "CETNet":
+        return cls(**config)
+
+
+def example_batch(spec: DataSpec, rows: int = 1) -> dict[str, tf.Tensor]:
+    """A FeatureBatch of missing values, with the keys, ranks and dtypes that models of this spec are fed."""
+    batch: dict[str, tf.Tensor] = {}
+    for name, feature in spec.features.items():
+        if isinstance(feature, SequenceFeature | BagFeature):
+            batch[name] = tf.zeros([rows, 1], tf.int64)
+        elif spec.has_ids(name):
+            batch[name] = tf.zeros([rows], tf.int64)
+        else:
+            batch[name] = tf.zeros([rows], tf.float32)
+            batch[missing_key(name)] = tf.ones([rows], tf.float32)
+    return batch

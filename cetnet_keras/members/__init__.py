@@ -1,0 +1,18 @@
+"""The members of an ensemble: the built-in ones, and what one's own is made of."""
+
+from cetnet_keras.members.base import Member, MemberOutput
+from cetnet_keras.members.dcnv2 import Dcnv2Member
+from cetnet_keras.members.dhen import DhenMember
+from cetnet_keras.members.din import DinMember
+from cetnet_keras.members.registry import member_class, member_options, register_member
+
+__all__ = [
+    "Dcnv2Member",
+    "DhenMember",
+    "DinMember",
+    "Member",
+    "MemberOutput",
+    "member_class",
+    "member_options",
+    "register_member",
+]

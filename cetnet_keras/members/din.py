@@ -1,0 +1,117 @@
+"""DIN: the part of a user's history that the candidate calls up."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from cetnet_keras.behaviours import behaviours, candidate_embedding, flat_fields, mean_of_tokens, tokens_of
+from cetnet_keras.embeddings import EmbeddedFeatures
+from cetnet_keras.members.base import Member
+from cetnet_keras.members.registry import register_member
+from cetnet_keras.mlp import Mlp
+
+
+@tf.keras.utils.register_keras_serializable(package="cetnet")
+class LocalActivation(tf.keras.layers.Layer):
+    """DIN's activation unit: each token k is weighted by a(q, k) = MLP([q | k | q - k | q * k]) and summed.
+
+    Source: Deep Interest Network (arXiv 1706.06978), section 4.3, equation 3. The difference, the product and the
+    sigmoid come from its authors' code; the option of a softmax comes from FuxiCTR; the widths are our choice.
+
+    Args:
+        hidden: widths of the MLP before its last, linear unit.
+        activation: of the MLP; a name that `tf.keras.activations.get` takes.
+        softmax: whether the weights of a row are made to sum to 1; the paper leaves their sum as the strength of interest.
+    Call arguments:
+        query: [B, n], the candidate. tokens: [B, T, n]. mask: [B, T], 1 for a token; padding has the weight 0.
+    Returns:
+        [B, n]; zero for a row without tokens.
+    """
+
+    def __init__(
+        self, hidden: Sequence[int] = (64, 32), activation: str = "sigmoid", softmax: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.hidden, self.activation, self.softmax = tuple(hidden), activation, softmax
+        self._mlp = Mlp(self.hidden, activation, dtype=self.dtype_policy, name="mlp")
+        self._score = tf.keras.layers.Dense(1, dtype=self.dtype_policy, name="score")
+
+    def call(self, query: tf.Tensor, tokens: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        queries = tf.zeros_like(tokens) + query[:, tf.newaxis, :]  # [B, T, n]
+        pairs = tf.concat([queries, tokens, queries - tokens, queries * tokens], axis=-1)
+        score = self._score(self._mlp(pairs))[:, :, 0]  # [B, T]
+        if self.softmax:
+            score = tf.nn.softmax(score + (mask - 1) * (score.dtype.max / 4), axis=-1)  # padding attends to nothing
+        return tf.reduce_sum((score * mask)[:, :, tf.newaxis] * tokens, axis=1)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
+            "hidden": list(self.hidden),
+            "activation": self.activation,
+            "softmax": self.softmax,
+        }
+
+
+@register_member("din")
+class DinMember(Member):
+    """Fields, numbers and, for each behaviour, what the candidate calls up of it, through an MLP.
+
+    A behaviour whose sequences all share a vocabulary with a candidate field is attended to; the mean stands for any
+    other. Sequences with one `align` are attended to together. Source: Deep Interest Network (arXiv 1706.06978); ReLU
+    in place of its Dice, and the mean of what no candidate is about, are our choice.
+
+    Args:
+        hidden: widths of the MLP; the last is the width of the output embedding.
+        attention_hidden: widths of the activation unit.
+        attention_activation: of the activation unit.
+        attention_softmax: whether attention weights sum to 1.
+    Output embedding:
+        the last layer of the MLP.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        hidden: Sequence[int] = (128, 64),
+        attention_hidden: Sequence[int] = (64, 32),
+        attention_activation: str = "sigmoid",
+        attention_softmax: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.hidden, self.attention_hidden = tuple(hidden), tuple(attention_hidden)
+        self.attention_activation, self.attention_softmax = attention_activation, attention_softmax
+        self._behaviours = behaviours(self.spec)
+        self._attention = [
+            LocalActivation(
+                attention_hidden,
+                attention_activation,
+                attention_softmax,
+                dtype=self.dtype_policy,
+                name=f"attention_{i}",
+            )
+            for i, behaviour in enumerate(self._behaviours)
+            if behaviour.candidates
+        ]
+        self._mlp = Mlp(self.hidden, dropout=self.dropout, dtype=self.dtype_policy, name="mlp")
+
+    def output_embedding(self, features: EmbeddedFeatures, training: bool | None) -> tf.Tensor:
+        interests, attention = [], iter(self._attention)
+        for behaviour in self._behaviours:
+            tokens, mask = tokens_of(features, behaviour)
+            if behaviour.candidates:
+                query = candidate_embedding(features, self.spec, behaviour)
+                interests.append(next(attention)(query, tokens, mask))
+            else:
+                interests.append(mean_of_tokens(tokens, mask))
+        together = tf.concat([flat_fields(features), features.dense, *interests], axis=-1)
+        return self._mlp(together, training=training)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
+            "hidden": list(self.hidden),
+            "attention_hidden": list(self.attention_hidden),
+            "attention_activation": self.attention_activation,
+            "attention_softmax": self.attention_softmax,
+        }

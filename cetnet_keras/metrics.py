@@ -1,0 +1,131 @@
+"""Metrics of click predictions, in NumPy alone: AUC, group AUC, log loss, calibration, normalised entropy."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+EPSILON = 1e-7  # probabilities are kept this far from 0 and 1, as in Keras, so that no log loss is infinite
+
+
+class GroupAuc(NamedTuple):
+    """AUC within groups, by both definitions in use: a figure is worth little without its name.
+
+    Args:
+        weighted: mean of the groups' AUC weighted by their rows, as in FuxiCTR and DIN (arXiv 1706.06978).
+        mean: plain mean of the groups' AUC, as in EasyRec and TorchRec.
+        groups: number of groups with both labels; the others have no AUC and are left out.
+    """
+
+    weighted: float
+    mean: float
+    groups: int
+
+
+def auc(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Chance that a clicked row scores above one that is not; a tie counts half (Mann-Whitney, by mid-ranks).
+
+    Args:
+        labels: [n], 1 for a click and 0 for none.
+        scores: [n], larger for a likelier click; any monotone scale.
+    Returns:
+        0 to 1; NaN where only one label occurs or a score is NaN.
+    Raises:
+        ValueError: the arrays differ in length or a label is neither 0 nor 1.
+    """
+    y, s = _checked(labels, scores)
+    return group_auc(y, s, np.zeros(len(y), np.int8)).mean
+
+
+def group_auc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike) -> GroupAuc:
+    """AUC within each group, such as a user, averaged over the groups that have both labels.
+
+    Args:
+        labels: [n], 1 for a click and 0 for none.
+        scores: [n], larger for a likelier click; any monotone scale.
+        groups: [n], rows with equal values are one group; any type that NumPy can sort.
+    Returns:
+        GroupAuc; both averages are NaN where no group has both labels or a score of one that has is NaN.
+    Raises:
+        ValueError: the arrays differ in length or a label is neither 0 nor 1.
+    """
+    y, s = _checked(labels, scores)
+    keys = np.asarray(groups)
+    if keys.shape != y.shape:
+        raise ValueError(f"`groups` must have the shape of `labels`. Received: {keys.shape} and {y.shape}")
+    codes = np.unique(keys, return_inverse=True)[1].reshape(-1)
+    order = np.lexsort((s, codes))  # by group, by score within it
+    y, s, codes = y[order], s[order], codes[order]
+    rows, clicks = np.bincount(codes), np.bincount(codes, weights=y)
+    within = np.arange(len(y)) - (np.cumsum(rows) - rows)[codes]  # position in its group, from 0
+    rank = 1 + _mean_over_ties(within, codes, s)
+    above = np.bincount(codes, weights=rank * y) - clicks * (clicks + 1) / 2  # pairs in the right order
+    pairs = clicks * (rows - clicks)
+    both = pairs > 0
+    if not both.any():
+        return GroupAuc(np.nan, np.nan, 0)
+    unknown = np.bincount(codes, weights=np.isnan(s)) > 0
+    values = np.where(unknown[both], np.nan, above[both] / pairs[both])
+    return GroupAuc(float(np.average(values, weights=rows[both])), float(values.mean()), int(both.sum()))
+
+
+def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
+    """Mean binary cross entropy in nats; probabilities are clipped to EPSILON and 1 - EPSILON.
+
+    Args:
+        labels: [n], 1 for a click and 0 for none.
+        probabilities: [n], of a click.
+    Returns:
+        0 or more; NaN without rows or where a probability is NaN.
+    Raises:
+        ValueError: the arrays differ in length or a label is neither 0 nor 1.
+    """
+    y, p = _checked(labels, probabilities)
+    p = np.clip(p, EPSILON, 1 - EPSILON)
+    return float(-np.log(np.where(y == 1, p, 1 - p)).mean()) if len(y) else np.nan
+
+
+def calibration(labels: ArrayLike, probabilities: ArrayLike) -> float:
+    """Predicted clicks over actual ones: 1 is right, 2 promises twice as many. NaN without a click.
+
+    Args:
+        labels: [n], 1 for a click and 0 for none.
+        probabilities: [n], of a click.
+    Raises:
+        ValueError: the arrays differ in length or a label is neither 0 nor 1.
+    """
+    y, p = _checked(labels, probabilities)
+    return float(p.sum() / y.sum()) if y.any() else np.nan
+
+
+def normalised_entropy(labels: ArrayLike, probabilities: ArrayLike) -> float:
+    """Log loss over that of predicting the click rate (He et al. 2014); NaN where one label alone occurs.
+
+    Args:
+        labels: [n], 1 for a click and 0 for none.
+        probabilities: [n], of a click; below 1 it says more than the click rate does.
+    Raises:
+        ValueError: the arrays differ in length or a label is neither 0 nor 1.
+    """
+    y, p = _checked(labels, probabilities)
+    rate = y.mean() if len(y) else 0.0
+    if rate in (0, 1):
+        return np.nan
+    return log_loss(y, p) / float(-rate * np.log(rate) - (1 - rate) * np.log1p(-rate))
+
+
+def _checked(labels: ArrayLike, values: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    y, v = np.asarray(labels, np.float64), np.asarray(values, np.float64)
+    if y.ndim != 1 or y.shape != v.shape:
+        raise ValueError(f"labels and predictions must have one length. Received: {y.shape} and {v.shape}")
+    if not np.isin(y, (0.0, 1.0)).all():
+        raise ValueError(f"labels must be 0 or 1. Received: {y[~np.isin(y, (0.0, 1.0))][0]:g}")
+    return y, v
+
+
+def _mean_over_ties(values: np.ndarray, codes: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """The mean of `values` over each run of rows with one group and one score; all [n], sorted by both."""
+    starts = np.ones(len(values), bool)
+    starts[1:] = (codes[1:] != codes[:-1]) | (scores[1:] != scores[:-1])
+    run = np.cumsum(starts) - 1
+    return (np.bincount(run, weights=values) / np.bincount(run))[run]

@@ -1,0 +1,177 @@
+"""Optimisers whose step costs what the batch touches and never what the vocabulary holds."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+_L2_SCOPES = ("touched", "table")
+
+
+def _gather(variable: tf.Variable, rows: tf.Tensor) -> tf.Tensor:
+    """Rows of the replica's own copy of a variable; `tf.gather` would read a mirrored variable whole."""
+    return tf.raw_ops.ResourceGather(resource=variable.handle, indices=rows, dtype=variable.dtype)
+
+
+def _set_rows(variable: tf.Variable, rows: tf.Tensor, values: tf.Tensor) -> None:
+    tf.raw_ops.ResourceScatterUpdate(resource=variable.handle, indices=rows, updates=values)
+
+
+def _subtract_rows(variable: tf.Variable, rows: tf.Tensor, values: tf.Tensor) -> None:
+    tf.raw_ops.ResourceScatterSub(resource=variable.handle, indices=rows, updates=values)
+
+
+def _checked_l2(embedding_l2: float, scope: str) -> float:
+    if not embedding_l2 >= 0:
+        raise ValueError(f"`embedding_l2` must be 0 or more. Received: embedding_l2={embedding_l2!r}")
+    if scope not in _L2_SCOPES:
+        raise ValueError(f"`embedding_l2_scope` must be one of {', '.join(_L2_SCOPES)}. Received: {scope!r}")
+    return embedding_l2
+
+
+@tf.keras.utils.register_keras_serializable(package="cetnet")
+class LazyAdam(tf.keras.optimizers.Adam):
+    """Adam (Kingma and Ba 2015) that, for a sparse gradient, reads and writes the touched rows alone.
+
+    For a row in the batch the update is Adam's own; moments of other rows rest until the row comes back, where stock
+    Adam lets them decay and goes on moving the row. Other variables get plain Adam. The L2 penalty, embedding_l2 / 2 * ||row||^2, enters the gradient
+    here, after duplicate ids and replicas are summed, so that N replicas give one replica's numbers.
+    Source: our choice; the penalty on whole tables is FuxiCTR's.
+
+    Args:
+        learning_rate: float above 0 or a Keras schedule. Further arguments are Adam's, the refused ones aside.
+        embedding_l2: weight of the penalty on embedding rows (variables with a sparse gradient), 0 or more.
+        embedding_l2_scope: "touched", rows of the batch; "table", all rows at each step with stock Adam, as in FuxiCTR:
+            then the cost of a step grows with the vocabulary.
+    Raises:
+        ValueError: a value outside these ranges, or an argument that would touch every row of a table or has no lazy
+            form: adaptive_epsilon, amsgrad, use_ema, weight_decay.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        embedding_l2: float = 0.0,
+        embedding_l2_scope: str = "touched",
+        name: str = "LazyAdam",
+        **kwargs: Any,
+    ) -> None:
+        refused = [key for key in ("adaptive_epsilon", "amsgrad", "use_ema", "weight_decay") if kwargs.get(key)]
+        if refused:
+            raise ValueError(f"LazyAdam does not take {', '.join(refused)}: use `embedding_l2`, or tf.keras' own Adam")
+        kwargs = {"jit_compile": False} | kwargs | {"weight_decay": None}  # a decay of 0.0 reads whole tables too
+        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        self.embedding_l2 = _checked_l2(embedding_l2, embedding_l2_scope)
+        self.embedding_l2_scope = embedding_l2_scope
+
+    def update_step(self, gradient: tf.Tensor | tf.IndexedSlices, variable: tf.Variable) -> None:
+        step = tf.cast(self.iterations + 1, variable.dtype)
+        beta_1, beta_2 = tf.cast(self.beta_1, variable.dtype), tf.cast(self.beta_2, variable.dtype)
+        rate = tf.cast(self.learning_rate, variable.dtype)
+        index = self._index_dict[self._var_key(variable)]
+        momentum, velocity = self._momentums[index], self._velocities[index]
+        is_sparse = isinstance(gradient, tf.IndexedSlices)
+        if is_sparse and self.embedding_l2 and self.embedding_l2_scope == "table":
+            gradient, is_sparse = tf.convert_to_tensor(gradient) + self.embedding_l2 * variable, False
+        if not is_sparse:  # one fused op in place of the thirty of `super()`: a model has dozens of such variables
+            tf.raw_ops.ResourceApplyAdam(
+                var=variable.handle,
+                m=momentum.handle,
+                v=velocity.handle,
+                beta1_power=beta_1**step,
+                beta2_power=beta_2**step,
+                lr=rate,
+                beta1=beta_1,
+                beta2=beta_2,
+                epsilon=tf.cast(self.epsilon, variable.dtype),
+                grad=gradient,
+            )
+            return
+        rows, values = gradient.indices, gradient.values
+        if self.embedding_l2:
+            values += self.embedding_l2 * _gather(variable, rows)
+        m = beta_1 * _gather(momentum, rows) + (1 - beta_1) * values
+        v = beta_2 * _gather(velocity, rows) + (1 - beta_2) * tf.square(values)
+        _set_rows(momentum, rows, m)
+        _set_rows(velocity, rows, v)
+        rate = rate * tf.sqrt(1 - beta_2**step) / (1 - beta_1**step)
+        _subtract_rows(variable, rows, rate * m / (tf.sqrt(v) + self.epsilon))
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
+            "embedding_l2": self.embedding_l2,
+            "embedding_l2_scope": self.embedding_l2_scope,
+        }
+
+
+@tf.keras.utils.register_keras_serializable(package="cetnet")
+class RowWiseAdagrad(tf.keras.optimizers.Optimizer):
+    """Adagrad (Duchi et al. 2011) that keeps one accumulator a row of an embedding table: a d-th of the memory.
+
+    a_r += mean over the row of g^2; row -= rate * g / (sqrt(a_r) + epsilon). Other variables have an accumulator an
+    element. Source: Mudigere et al. 2022 (arXiv 2104.05158), section on row-wise sparse Adagrad; defaults are ours.
+
+    Args:
+        learning_rate: float above 0 or a Keras schedule.
+        initial_accumulator: first value of every accumulator, 0 or more.
+        epsilon: keeps the division finite.
+        embedding_l2: weight of the penalty on the batch's embedding rows, 0 or more.
+    Raises:
+        ValueError: a value outside these ranges.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.01,
+        initial_accumulator: float = 0.1,
+        epsilon: float = 1e-8,
+        embedding_l2: float = 0.0,
+        name: str = "RowWiseAdagrad",
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("jit_compile", False)
+        super().__init__(name=name, **kwargs)
+        self._learning_rate = self._build_learning_rate(learning_rate)
+        if not initial_accumulator >= 0:
+            raise ValueError(f"`initial_accumulator` must be 0 or more. Received: {initial_accumulator!r}")
+        self.initial_accumulator = initial_accumulator
+        self.epsilon = epsilon
+        self.embedding_l2 = _checked_l2(embedding_l2, "touched")
+
+    def build(self, var_list: Sequence[tf.Variable]) -> None:
+        super().build(var_list)
+        if getattr(self, "_built", False):
+            return
+        self._built, self._accumulators = True, []
+        for variable in var_list:
+            is_table = variable.shape.rank == 2 and variable.name.split("/")[-1].startswith("embeddings")
+            shape = (variable.shape[0], 1) if is_table else variable.shape
+            first = tf.fill(shape, tf.cast(self.initial_accumulator, variable.dtype))
+            self._accumulators.append(
+                self.add_variable_from_reference(variable, "accumulator", shape=shape, initial_value=first)
+            )
+
+    def update_step(self, gradient: tf.Tensor | tf.IndexedSlices, variable: tf.Variable) -> None:
+        rate = tf.cast(self.learning_rate, variable.dtype)
+        accumulator = self._accumulators[self._index_dict[self._var_key(variable)]]
+        if not isinstance(gradient, tf.IndexedSlices):
+            squares = tf.square(gradient)
+            if accumulator.shape != gradient.shape:  # a table under a dense gradient, such as a regulariser's
+                squares = tf.reduce_mean(squares, axis=-1, keepdims=True)
+            accumulator.assign_add(squares)
+            variable.assign_sub(rate * gradient / (tf.sqrt(accumulator) + self.epsilon))
+            return
+        rows, values = gradient.indices, gradient.values
+        if self.embedding_l2:
+            values += self.embedding_l2 * _gather(variable, rows)
+        total = _gather(accumulator, rows) + tf.reduce_mean(tf.square(values), axis=-1, keepdims=True)
+        _set_rows(accumulator, rows, total)
+        _subtract_rows(variable, rows, rate * values / (tf.sqrt(total) + self.epsilon))
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
+            "learning_rate": self._serialize_hyperparameter(self._learning_rate),
+            "initial_accumulator": self.initial_accumulator,
+            "epsilon": self.epsilon,
+            "embedding_l2": self.embedding_l2,
+        }

@@ -1,0 +1,154 @@
+"""YAML text as values whose lines are known. As in YAML 1.2, 1e-3 is a number; for ids, 007 is text."""
+
+import json
+import math
+import re
+from typing import Any
+
+import yaml
+
+from cetnet_keras.errors import InputError
+
+Loc = tuple[int | str, ...]
+
+_INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,29})")
+_FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]{1,3})?")
+_WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
+_TWO_MEANINGS = ("yes", "no", "on", "off")
+_PLAIN_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "map", "seq")}
+_MAX_DEPTH = 30  # a spec has 5; an alias inside its own anchor is refused by this too
+_MAX_VALUES = (
+    100_000  # aliases of aliases multiply: a text of 1 kB could stand for more values than memory holds
+)
+
+
+class Document:
+    """A YAML text, read.
+
+    Args:
+        text: the text.
+        name: what stands for the file in errors.
+    Attributes:
+        value: dict, list, str, int, float, bool or None.
+    Raises:
+        InputError: it is not the plain YAML that a spec needs; names file and line.
+    """
+
+    def __init__(self, text: str, name: str) -> None:
+        self.name = name
+        self._values = 0
+        self._root = self._compose(text)
+        self.value = None if self._root is None else self._read(self._root, ())
+
+    def line(self, loc: Loc) -> int:
+        """The line, from 1, of the deepest part of `loc` that the text has."""
+        line, node = 1, self._root
+        for part in loc:
+            found = _child(node, part)
+            if found is None:
+                break
+            line, node = found[0].start_mark.line + 1, found[1]
+        return line
+
+    def error(self, loc: Loc, message: str) -> InputError:
+        """The error `file:line: key: message`."""
+        return self._located(self.line(loc), loc, message)
+
+    def _compose(self, text: str) -> yaml.Node | None:
+        try:
+            return yaml.compose(text, Loader=yaml.BaseLoader)
+        except yaml.reader.ReaderError as error:
+            line = text.count("\n", 0, error.position) + 1
+            found = f"found the control character {chr(error.character)!r}, expected YAML text"  # type: ignore[arg-type]
+            raise InputError(f"{self.name}:{line}: {found}; check that this is the right file") from error
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            line = mark.line + 1 if mark else 1
+            why = printable(str(error.problem or error.context))
+            cure = "look at indentation, quotes and brackets up to this line"
+            cure = "indent with spaces" if "\\t" in why else cure
+            raise InputError(f"{self.name}:{line}: not valid YAML: {why}; {cure}") from error
+        except (RecursionError, ValueError, OverflowError) as error:  # the last two: \UFFFFFFFF
+            raise InputError(
+                f"{self.name}:1: not valid YAML: too deep or a wrong escape; check the file"
+            ) from error
+
+    def _read(self, node: yaml.Node, loc: Loc) -> Any:
+        self._values += 1
+        if len(loc) > _MAX_DEPTH or self._values > _MAX_VALUES:
+            found = f"found more than {_MAX_DEPTH} levels or {_MAX_VALUES:,} values"
+            raise self._refused(node, loc[:3], f"{found}, expected fewer; write it simpler")
+        if node.tag not in _PLAIN_TAGS:
+            raise self._refused(
+                node, loc, f"found the tag {node.tag}, expected a plain value; remove the tag"
+            )
+        if isinstance(node, yaml.MappingNode):
+            return self._read_mapping(node, loc)
+        if isinstance(node, yaml.SequenceNode):
+            return [self._read(value, (*loc, position)) for position, value in enumerate(node.value)]
+        return self._read_scalar(node, loc)
+
+    def _read_mapping(self, node: yaml.MappingNode, loc: Loc) -> dict[str, Any]:
+        seen: dict[str, int] = {}
+        value: dict[str, Any] = {}
+        for key, child in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise self._refused(
+                    key, loc, "found a list or mapping as a key, expected a name; write it as text"
+                )
+            if key.value == "<<":
+                cure = "write the keys out, or use an alias"
+                raise self._refused(key, loc, f"found the key <<, which this format does not have; {cure}")
+            if key.value in seen:
+                again = f"found again, after line {seen[key.value]}, expected each key once"
+                raise self._refused(key, (*loc, key.value), f"{again}; keep one of them")
+            seen[key.value] = key.start_mark.line + 1
+            value[key.value] = self._read(child, (*loc, key.value))
+        return value
+
+    def _read_scalar(self, node: yaml.Node, loc: Loc) -> Any:
+        text = str(node.value)
+        if not isinstance(node, yaml.ScalarNode) or node.style is not None:  # quoted or a block
+            return text
+        if text.lower() in _TWO_MEANINGS:
+            found = f"found {text}, which some readers of YAML take for text and others for true or false"
+            raise self._refused(node, loc, f"{found}; write true or false, or put it in quotes")
+        if text.lower() in _WORDS:
+            return _WORDS[text.lower()]
+        if _INT.fullmatch(text):
+            return int(text)
+        number = float(text) if _FLOAT.fullmatch(text) else math.inf
+        return text if math.isinf(number) else number  # 1e730 is an id
+
+    def _refused(self, node: yaml.Node, loc: Loc, message: str) -> InputError:
+        return self._located(node.start_mark.line + 1, loc, message)
+
+    def _located(self, line: int, loc: Loc, message: str) -> InputError:
+        where = f"{dotted(loc)}: " if loc else ""
+        return InputError(f"{self.name}:{line}: {printable(where + message)}")
+
+
+def _child(node: yaml.Node | None, part: int | str) -> tuple[yaml.Node, yaml.Node] | None:
+    if isinstance(node, yaml.MappingNode):
+        return next(((key, value) for key, value in node.value if key.value == str(part)), None)
+    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+        return node.value[part], node.value[part]
+    return None
+
+
+def dotted(loc: Loc) -> str:
+    """A key as errors name it: `features.item_id.role`."""
+    return ".".join(str(part) for part in loc)
+
+
+def shown(value: Any) -> str:
+    """A value as errors quote it, on one short line."""
+    if value is None:
+        return "nothing"
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return printable(text if len(text) <= 60 else text[:57] + "...")
+
+
+def printable(text: str) -> str:
+    """`text` on one line that every terminal can show: what cannot be printed is escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,0 +1,114 @@
+"""model.yaml: which members, how they are fused, how they learn from each other, how training runs."""
+
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from cetnet_keras.spec.base import Count, LocatedError, SpecModel
+
+_TAKEN_NAMES = ("fused", "collaboration")  # the losses that stand beside those of the members
+
+
+class MemberSpec(SpecModel):
+    """One member. Keys beside these are the member's own options and are checked against its class."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(
+        pattern=r"^([A-Za-z0-9_]+|[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*)$",
+        description="a built-in member, or package.module:Class",
+    )
+    name: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9_]+$",
+        description="name in outputs and metrics; default: the type, or its Class",
+    )
+    embedding_dim: Count = Field(default=16, description="width of this member's embedding rows")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_by_its_class(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("name") is None and ":" in str(value.get("type")):
+            return value | {"name": str(value["type"]).rpartition(":")[2]}  # a path is no name of a layer
+        return value
+
+    @property
+    def options(self) -> dict[str, object]:
+        """The member's own options, such as the number of layers."""
+        return dict(self.model_extra or {})
+
+
+class FusionSpec(SpecModel):
+    """How the members' outputs become one CTR."""
+
+    type: Literal["paper", "mixture", "logit_mean", "mean"] = Field(
+        default="paper",
+        description="paper: weighted output embeddings, one readout; the others combine members' outputs",
+    )
+    temperature: float = Field(
+        default=1.0, gt=0, description="of the softmax over confidence; the paper has 1"
+    )
+
+
+class CollaborationSpec(SpecModel):
+    """How strongly the members are drawn towards one another."""
+
+    type: Literal["symmetric_kl"] = Field(
+        default="symmetric_kl",
+        description="mean over pairs of members of the KL divergence in both directions",
+    )
+    alpha: float = Field(
+        default=0.5, ge=0, description="weight of the collaborative loss; the paper tries 0.1, 0.5 and 1.0"
+    )
+
+
+class TrainingSpec(SpecModel):
+    """How training runs and when it stops."""
+
+    batch_size: Count = Field(default=1024, description="rows a step, over all replicas")
+    learning_rate: float = Field(default=0.001, gt=0, description="of the optimiser")
+    optimizer: Literal["adam", "adagrad"] = Field(
+        default="adam", description="lazy Adam, or Adagrad with one rate a row"
+    )
+    epochs: Count = Field(default=20, description="passes over the training rows at most")
+    evaluations_per_epoch: Count = Field(
+        default=2, description="how often the eval split is looked at within one epoch"
+    )
+    patience: Count = Field(default=2, description="epochs without gain before training stops")
+    monitor: Literal["gauc", "auc", "log_loss"] = Field(
+        default="gauc", description="what counts as gain on the eval split"
+    )
+    embedding_l2: float = Field(default=0.0, ge=0, description="weight of the L2 penalty on embedding rows")
+    embedding_l2_scope: Literal["touched", "table"] = Field(
+        default="touched",
+        description="touched: rows of the batch; table: all rows, each step (cost grows with the vocabulary)",
+    )
+    seed: int = Field(default=42, ge=0, le=2**31 - 1, description="of initial values, shuffling and dropout")
+
+
+class ModelSpec(SpecModel):
+    """The whole of model.yaml; an empty file is a sound model."""
+
+    members: list[MemberSpec] | None = Field(
+        default=None, min_length=1, description="default: chosen by the data spec"
+    )
+    fusion: FusionSpec = Field(default_factory=FusionSpec, description="how members become one CTR")
+    collaboration: CollaborationSpec = Field(
+        default_factory=CollaborationSpec, description="the collaborative loss"
+    )
+    training: TrainingSpec = Field(default_factory=TrainingSpec, description="how training runs")
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "ModelSpec":
+        seen: list[str] = []
+        for position, member in enumerate(self.members or []):
+            name = member.name or member.type
+            key = "name" if "name" in member.model_fields_set else "type"
+            if name in _TAKEN_NAMES:
+                taken = f"found {name!r}, which names a loss of the ensemble; give the member another `name`"
+                raise LocatedError(("members", position, key), taken)
+            if name in seen:
+                again = f"found the name {name!r} again, expected each member to have its own"
+                raise LocatedError(("members", position, key), f"{again}; give this one a `name`")
+            seen.append(name)
+        return self

@@ -1,0 +1,116 @@
+"""Reads a YAML file into a spec model; a mistake is answered with file, line, key and cure."""
+
+import difflib
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from cetnet_keras.errors import InputError
+from cetnet_keras.spec.base import SpecModel
+from cetnet_keras.spec.data_spec import DataSpec
+from cetnet_keras.spec.document import Document, Loc, shown
+from cetnet_keras.spec.mistakes import first_mistake
+from cetnet_keras.spec.model_spec import ModelSpec
+
+Model = TypeVar("Model", bound=SpecModel)
+
+_MAX_BYTES = 1_000_000  # a data file in place of a spec is refused before anything tries to parse it
+
+
+def load_data_spec(path: Path) -> DataSpec:
+    """Reads a data.yaml, which has to say the splits. Raises InputError, naming file, line and key."""
+    text = read_text(path)
+    spec = parse_spec(DataSpec, text, str(path))
+    if spec.splits is None:
+        missing = "missing, expected how rows are divided into train, eval and test"
+        raise error_at(text, str(path), ("splits",), f"{missing}; add it")
+    return spec
+
+
+def load_model_spec(path: Path) -> ModelSpec:
+    """Reads a model.yaml. Raises InputError, naming file, line and key."""
+    return parse_spec(ModelSpec, read_text(path), str(path))
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file. Raises InputError where there is none or it is not text."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a path with a null character
+        raise InputError(
+            f"{path}: cannot be read ({getattr(error, 'strerror', error)}); check the path"
+        ) from error
+    if len(content) > _MAX_BYTES:
+        expected = f"expected YAML text of at most {_MAX_BYTES:,} bytes"
+        raise InputError(f"{path}: found a larger file, {expected}; check that this is the right file")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        found = f"found the byte 0x{content[error.start]:02x}, which is not UTF-8, expected YAML text"
+        raise InputError(f"{path}:{line}: {found}; save the file as UTF-8") from error
+
+
+def parse_spec(kind: type[Model], text: str, name: str) -> Model:
+    """Parses YAML text; `name` stands for the file in errors. Raises InputError, naming line and key."""
+    document = Document(text, name)
+    value = document.value
+    if value is None and kind is ModelSpec:
+        value = {}
+    if not isinstance(value, dict):
+        keys = ", ".join(list(kind.model_fields)[:4])
+        raise document.error(
+            (), f"found {shown(value)}, expected keys such as {keys}; write them as `key: value`"
+        )
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        raise document.error(*first_mistake(kind, value, error.errors(), document.line)) from error
+
+
+def error_at(text: str, name: str, loc: Loc, message: str) -> InputError:
+    """An error about the value at `loc` of a YAML text, for checks that need more than the text itself."""
+    return Document(text, name).error(loc, message)
+
+
+def check_members(spec: ModelSpec, text: str, name: str, data: DataSpec | None = None) -> None:
+    """Checks the members of a model spec against their classes. Imports TensorFlow where there are any.
+
+    Args:
+        spec: what `text` was parsed into.
+        text: the YAML text, for the lines.
+        name: what stands for the file in errors.
+        data: with it each member is built too, so that it can refuse the values of its options.
+    Raises:
+        InputError: an unknown member, an option that it does not have, or a value that it refuses.
+    """
+    if not spec.members:
+        return
+    from cetnet_keras.members import member_class, member_options  # here: TensorFlow takes seconds to import
+
+    for position, member in enumerate(spec.members):
+        loc: Loc = ("members", position)
+        try:
+            found = member_class(member.type)
+        except Exception as error:  # a module of the user's own is imported, and can fail in any way
+            why = str(error) if isinstance(error, ValueError) else f"cannot be imported: {error!r}"
+            raise error_at(text, name, (*loc, "type"), why) from error
+        known = ["type", "name", *member_options(found)]
+        for option in member.options:
+            if option not in known:
+                close = difflib.get_close_matches(option, known, n=1)
+                cure = f"did you mean {close[0]}?" if close else "remove it"
+                message = (
+                    f"found an option that {member.type} does not have, expected one of {', '.join(known)}"
+                )
+                raise error_at(text, name, (*loc, option), f"{message}; {cure}")
+        if data is None:
+            continue
+        sizes = {owner: data.oov_buckets(owner) + 1 for owner in data.owners}
+        try:
+            found(data, sizes, embedding_dim=member.embedding_dim, **member.options)
+        except (TypeError, ValueError) as error:
+            blamed = [option for option in member.options if f"`{option}`" in str(error)]
+            raise error_at(text, name, (*loc, *blamed[:1]), f"{error}; correct it") from error

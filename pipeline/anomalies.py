@@ -1,0 +1,36 @@
+"""What TFDV found wrong in the data, as one error."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from absl import logging
+from tensorflow_metadata.proto.v0 import anomalies_pb2
+
+from cetnet_keras.errors import InputError
+
+_SHOWN = 3
+
+
+def refuse_anomalies(folders: Mapping[str, Path], allow: bool) -> None:
+    """Raises InputError if any split has anomalies, naming column, finding and split; with `allow` they are logged.
+
+    Args:
+        folders: where ExampleValidator wrote each split's anomalies.
+        allow: whether the run goes on.
+    """
+    found = [f"{split}: {text}" for split, folder in folders.items() for text in _anomalies(folder / "SchemaDiff.pb")]
+    for text in found:
+        logging.warning("Anomaly in %s", text)
+    if found and not allow:
+        more = f" and {len(found) - _SHOWN} more (see the log)" if len(found) > _SHOWN else ""
+        listed = "; ".join(found[:_SHOWN])
+        raise InputError(f"the data contradict the schema: {listed}{more}; mend the data, or run with --allow-anomalies")
+
+
+def _anomalies(path: Path) -> list[str]:
+    anomalies = anomalies_pb2.Anomalies()
+    anomalies.ParseFromString(path.read_bytes())
+    found = [f"{column}: {info.description}" for column, info in sorted(anomalies.anomaly_info.items())]
+    if anomalies.HasField("dataset_anomaly_info"):
+        found.append(anomalies.dataset_anomaly_info.description)
+    return found

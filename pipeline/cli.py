@@ -1,0 +1,144 @@
+"""The commands `cetnet run`, `cetnet evaluate` and `cetnet demo`. What is heavy is imported when a command runs."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cetnet_keras.errors import GateRefused, InputError
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command(short_help="Train, evaluate, gate and push a model.")
+@click.option("--data", required=True, metavar="DATA.YAML", type=_PATH, help="The data spec.")
+@click.option("--model", metavar="MODEL.YAML", type=_PATH, help="Members, fusion and training.  [default: a sound model]")
+@click.option("--output", metavar="DIR", type=_PATH, help="Where everything goes.  [default: runs/NAME]")
+@click.option("--min-auc", type=click.FloatRange(0, 1), help="AUC that a model has to reach to be pushed.")
+@click.option("--max-auc-drop", type=click.FloatRange(0, 1), help="How far AUC may fall below the last blessed model's.")
+@click.option("--allow-anomalies", is_flag=True, help="Go on where the data contradict the schema.")
+def run(
+    data: Path,
+    model: Path | None,
+    output: Path | None,
+    min_auc: float | None,
+    max_auc_drop: float | None,
+    allow_anomalies: bool,
+) -> None:
+    """Runs the whole pipeline: ingest, validate, transform, train, evaluate, gate and push a served model.
+
+    What has not changed since the last run in DIR is taken from there; a run that was stopped goes on where it was.
+
+    \b
+    Example:
+      cetnet run --data recipes/movielens_100k/data.yaml --model recipes/movielens_100k/model.yaml
+      cetnet serve runs/movielens_100k/serving/movielens_100k
+    """
+    given = {"min_auc": min_auc, "max_auc_drop": max_auc_drop}
+    bounds = {name: value for name, value in given.items() if value is not None}
+    run_and_show(data, model, output, bounds, allow_anomalies)
+
+
+def run_and_show(
+    data: Path,
+    model: Path | None,
+    output: Path | None = None,
+    bounds: dict[str, float] | None = None,
+    allow_anomalies: bool = False,
+) -> tuple[Path, Any]:
+    """Runs the pipeline with progress on the terminal; returns DIR and the RunResult.
+
+    Raises:
+        InputError: a spec, a file or a row is wrong. WorkFailed: a component failed. GateRefused: not blessed.
+    """
+    from cetnet_keras.console import quiet
+    from cetnet_keras.spec import DataSpec, ModelSpec, check_members, load_data_spec, parse_spec
+    from cetnet_keras.spec.source import read_text
+    from pipeline.ingest import check_files
+
+    spec = load_data_spec(data)
+    data_text, model_text = read_text(data), read_text(model) if model else ""
+    model_spec = parse_spec(ModelSpec, model_text, str(model))
+    check_files(spec, data.parent)
+    output = output or Path("runs") / spec.name
+    with quiet(_writable(output) / "log.txt") as console:
+        from pipeline.summary import ComponentProgress, show_summary
+
+        check_members(model_spec, model_text, str(model))
+        with ComponentProgress(console, "Loading TFX") as progress:
+            from pipeline.gates import Gates
+            from pipeline.local_run import run_pipeline
+
+            assert isinstance(spec, DataSpec)
+            result = run_pipeline(
+                (spec, data_text, data.parent.resolve()),
+                (model_spec, model_text),
+                output,
+                Gates(**(bounds or {})),
+                progress,
+                allow_anomalies,
+            )
+        show_summary(console, spec, output, result)
+    if not result.blessed:
+        raise GateRefused(f"{spec.name} is not blessed and not pushed: {'; '.join(result.reasons)}")
+    return output, result
+
+
+def _writable(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror}); name another --output") from error
+    return folder
+
+
+@click.command(short_help="Measure a pushed model on a split of a data spec.")
+@click.option("--data", required=True, metavar="DATA.YAML", type=_PATH, help="The data spec.")
+@click.option("--model", required=True, metavar="DIR", type=_PATH, help="DIR/serving/NAME, or one version in it.")
+@click.option("--split", default="test", show_default=True, type=click.Choice(["train", "eval", "test"]))
+@click.option("--output", metavar="FILE", type=_PATH, help="Write the metrics as JSON to this file.")
+def evaluate(data: Path, model: Path, split: str, output: Path | None) -> None:
+    """Measures a pushed model with TFMA, fused and per member, on rows that may be newer than the model.
+
+    \b
+    Example:
+      cetnet evaluate --data new/data.yaml --model runs/movielens_100k/serving/movielens_100k
+    """
+    from cetnet_keras.console import quiet
+    from cetnet_keras.spec import load_data_spec
+    from cetnet_keras.spec.source import read_text
+    from pipeline.ingest import check_files
+    from serving.version_folders import version_folder
+
+    spec = load_data_spec(data)
+    check_files(spec, data.parent)
+    version = version_folder(model)
+    with quiet() as console:
+        from pipeline.summary import ComponentProgress, metrics_table
+
+        with ComponentProgress(console, "Evaluating") as progress:
+            from pipeline.evaluate_model import evaluate_model
+
+            document = evaluate_model(spec, read_text(data), data.parent.resolve(), version, split, progress)
+        console.print(metrics_table(document, f"{version}, {split} split of {data}"))
+    if output is not None:
+        import json
+
+        try:
+            output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"{output}: cannot be written ({error.strerror}); name another --output") from error
+
+
+@click.command(short_help="The whole way on MovieLens-100K, from download to a served ranking.")
+@click.option("--output", default=Path("runs/movielens_100k"), show_default=True, metavar="DIR", type=_PATH)
+def demo(output: Path) -> None:
+    """Fetches MovieLens-100K, runs the pipeline, serves what it pushed and asks it over REST and gRPC.
+
+    \b
+    Example:
+      cetnet demo
+    """
+    from pipeline.demo import run_demo
+
+    run_demo(output)

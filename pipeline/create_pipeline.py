@@ -1,0 +1,128 @@
+"""The pipeline, from rows of clicks to a pushed model: one definition for every runner."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from tfx.components import (
+    Evaluator,
+    ExampleValidator,
+    Pusher,
+    StatisticsGen,
+    Trainer,
+    Transform,
+)
+from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
+from tfx.orchestration.pipeline import Pipeline
+from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
+from tfx.types import Channel
+from tfx.types.standard_artifacts import Model, ModelBlessing
+
+from cetnet_keras.spec import DataSpec
+from pipeline.evaluation import EVALUATOR_MODULE, eval_config
+from pipeline.gate_components import DataGate, ParityGate
+from pipeline.gates import Gates
+from pipeline.ingest.component import example_gen
+
+
+class Job(NamedTuple):
+    """What one pipeline is made of. The two texts and the digest are exec properties: artifacts are cached by them."""
+
+    spec: DataSpec
+    data_text: str
+    model_text: str
+    members: tuple[str, ...]  # their names, in order
+    base: Path  # the folder that the spec's paths are relative to
+    schema_file: Path
+    code: str  # digest of the source
+    gates: Gates
+    allow_anomalies: bool = False
+
+
+def create_pipeline(job: Job, root: str, push_to: str, metadata_config: object = None) -> Pipeline:
+    """The whole pipeline.
+
+    Args:
+        job: what it is made of.
+        root: where artifacts go.
+        push_to: folder whose children are the pushed versions.
+        metadata_config: connection of ML Metadata; none where the runner brings its own.
+    Returns:
+        a pipeline that any TFX runner takes.
+    """
+    ingest = example_gen(job.data_text, job.base, job.code)
+    examples = ingest.outputs["examples"]
+    statistics = StatisticsGen(examples=examples)
+    schema = ImportSchemaGen(schema_file=str(job.schema_file))
+    validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"])
+    data_gate = DataGate(
+        anomalies=validator.outputs["anomalies"], allow=int(job.allow_anomalies), code=job.code
+    )
+    transform = _transform(job, examples, schema.outputs["schema"])
+    transform.add_upstream_node(data_gate)
+    trainer = _trainer(job, transform, schema.outputs["schema"])
+    model = trainer.outputs["model"]
+    baseline = Resolver(
+        strategy_class=LatestBlessedModelStrategy,
+        model=Channel(type=Model),
+        model_blessing=Channel(type=ModelBlessing),
+    ).with_id("LatestBlessed")
+    evaluator = Evaluator(
+        examples=examples,
+        model=model,
+        baseline_model=baseline.outputs["model"],
+        eval_config=eval_config(job.spec, job.members, job.gates),
+        example_splits=["test"],
+        module_path=EVALUATOR_MODULE,
+    )
+    parity_gate = ParityGate(
+        model=model,
+        model_run=trainer.outputs["model_run"],
+        examples=examples,
+        data_spec=job.data_text,
+        code=job.code,
+    )
+    pusher = _pusher(model, evaluator, parity_gate, push_to)
+    nodes = [ingest, statistics, schema, validator, data_gate, transform, trainer]
+    nodes += [baseline, evaluator, parity_gate, pusher]
+    return Pipeline(
+        pipeline_name=job.spec.name,
+        pipeline_root=root,
+        components=nodes,
+        enable_cache=True,
+        metadata_connection_config=metadata_config,
+    )
+
+
+def _transform(job: Job, examples: Channel, schema: Channel) -> Transform:
+    return Transform(
+        examples=examples,
+        schema=schema,
+        preprocessing_fn="pipeline.transform.preprocessing_fn",
+        splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=["train", "eval"]),
+        custom_config={"data_spec": job.data_text, "code": job.code},
+    )
+
+
+def _trainer(job: Job, transform: Transform, schema: Channel) -> Trainer:
+    return Trainer(
+        run_fn="pipeline.trainer.run_fn",
+        examples=transform.outputs["transformed_examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        schema=schema,
+        train_args=trainer_pb2.TrainArgs(splits=["train"]),
+        eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
+        custom_config={"data_spec": job.data_text, "model_spec": job.model_text, "code": job.code},
+    )
+
+
+def _pusher(model: Channel, evaluator: BaseNode, parity_gate: BaseNode, push_to: str) -> Pusher:
+    destination = pusher_pb2.PushDestination.Filesystem(base_directory=push_to)
+    return Pusher(
+        model=model,
+        model_blessing=evaluator.outputs["blessing"],
+        infra_blessing=parity_gate.outputs["blessing"],
+        push_destination=pusher_pb2.PushDestination(filesystem=destination),
+    )

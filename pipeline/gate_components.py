@@ -1,0 +1,46 @@
+"""The pipeline's own components: each of them can say no, and gives its reason."""
+# no `from __future__ import annotations` here: TFX reads the types of a component function, not their names
+
+from pathlib import Path
+
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import artifact_utils
+from tfx.types.standard_artifacts import ExampleAnomalies, Examples, InfraBlessing, Model, ModelRun
+
+from cetnet_keras.spec import DataSpec, parse_spec
+from pipeline.anomalies import refuse_anomalies
+from pipeline.parity import parity_failures
+from pipeline.trainer import OFFLINE_SCORES
+
+REASONS = "reasons"  # custom property of a blessing: why the gate said no, a line each
+
+
+@component
+def DataGate(anomalies: InputArtifact[ExampleAnomalies], allow: Parameter[int], code: Parameter[str]) -> None:  # noqa: N802
+    """Stops the run where the data contradict the schema, unless anomalies are allowed. Raises InputError."""
+    splits = artifact_utils.decode_split_names(anomalies.split_names)
+    refuse_anomalies({split: Path(anomalies.uri) / f"Split-{split}" for split in splits}, allow=bool(allow))
+
+
+@component
+def ParityGate(  # noqa: N802
+    model: InputArtifact[Model],
+    model_run: InputArtifact[ModelRun],
+    examples: InputArtifact[Examples],
+    data_spec: Parameter[str],
+    code: Parameter[str],
+    blessing: OutputArtifact[InfraBlessing],
+) -> None:
+    """Blesses a model that, served by a fresh process, answers real rows with the values that training computed."""
+    spec = parse_spec(DataSpec, data_spec, "data.yaml")
+    failures = parity_failures(
+        spec,
+        Path(model.uri) / "Format-Serving",
+        Path(model_run.uri) / OFFLINE_SCORES,
+        Path(artifact_utils.get_split_uri([examples], "eval")),
+    )
+    Path(blessing.uri).mkdir(parents=True, exist_ok=True)
+    (Path(blessing.uri) / ("INFRA_NOT_BLESSED" if failures else "INFRA_BLESSED")).touch()
+    blessing.set_int_custom_property("blessed", int(not failures))
+    blessing.set_string_custom_property(REASONS, "\n".join(failures))

@@ -1,0 +1,51 @@
+"""The ExampleGen component for a data spec."""
+
+import glob
+from pathlib import Path
+
+from google.protobuf import any_pb2, struct_pb2
+from tfx.components import FileBasedExampleGen
+from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
+from tfx.proto import example_gen_pb2
+
+from cetnet_keras.spec import DataSpec, parse_spec
+from pipeline.ingest.executor import Executor
+from pipeline.ingest.files import split_patterns
+
+
+def example_gen(spec_text: str, base: Path, code_digest: str) -> FileBasedExampleGen:
+    """Ingests the files of a data spec into the splits train, eval and test.
+
+    All arguments are execution properties: a change of one of them, or of a file, makes the cache stale.
+
+    Args:
+        spec_text: the data spec, as YAML.
+        base: the folder of the spec; relative paths in it start there.
+        code_digest: stands for the source of this project.
+    Returns:
+        a component whose output `examples` has one tf.Example a row: each feature (bytes, int64 or float; no
+        value for an empty number), the label (int64), the group (bytes unless it is a feature), and ROW_KEY
+        (int64: number of the file << 40 | number of the row, counted from 1).
+    Raises:
+        InputError: the spec is wrong. Files are looked at when the component runs.
+    """
+    base = base.resolve()
+    settings, packed = struct_pb2.Struct(), any_pb2.Any()
+    settings.update({"spec": spec_text, "base": str(base), "code_digest": code_digest})
+    packed.Pack(settings)
+    return FileBasedExampleGen(
+        input_base=glob.escape(str(base)),
+        input_config=_fingerprinted(parse_spec(DataSpec, spec_text, "data spec")),
+        custom_config=example_gen_pb2.CustomConfig(custom_config=packed),
+        custom_executor_spec=BeamExecutorSpec(Executor),
+    ).with_id("ExampleGen")
+
+
+def _fingerprinted(spec: DataSpec) -> example_gen_pb2.Input:
+    """What TFX's driver looks at to tell whether a file has changed: it takes one pattern under one name."""
+    splits = [
+        example_gen_pb2.Input.Split(name=name if position == 0 else f"{name}_{position}", pattern=pattern)
+        for name, patterns in split_patterns(spec).items()
+        for position, pattern in enumerate(patterns)
+    ]
+    return example_gen_pb2.Input(splits=splits)

@@ -1,0 +1,152 @@
+"""Runs the pipeline on this machine and tells how it went."""
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from google.protobuf import text_format
+from tfx.orchestration import metadata
+from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+
+from cetnet_keras.cetnet import default_members
+from cetnet_keras.errors import InputError, WorkFailed
+from cetnet_keras.spec import DataSpec, ModelSpec
+from pipeline.artifacts import Outputs, latest_outputs
+from pipeline.code_digest import code_digest
+from pipeline.create_pipeline import Job, create_pipeline
+from pipeline.evaluation import metrics_document, read_metrics
+from pipeline.gate_components import REASONS
+from pipeline.gates import Gates
+from pipeline.ingest import input_error_in
+from pipeline.schema import schema_of
+
+Progress = Callable[[str, str], None]
+"""Told of each component: (its name, "running" | "cached" | "done")."""
+
+
+class RunResult(NamedTuple):
+    """What a run left behind."""
+
+    metrics: dict[str, Any]  # as in metrics.json
+    blessed: bool
+    reasons: list[str]  # why it is not blessed
+    pushed: Path | None  # the version folder
+
+
+def run_pipeline(
+    data: tuple[DataSpec, str, Path],
+    model: tuple[ModelSpec, str],
+    output: Path,
+    gates: Gates,
+    progress: Progress,
+    allow_anomalies: bool = False,
+) -> RunResult:
+    """Runs everything that is not cached yet, writes metrics.json and returns what came out.
+
+    Args:
+        data: the data spec, its text, and the folder that its paths are relative to.
+        model: the model spec and its text.
+        output: DIR; artifacts go to DIR/tfx, pushed versions to DIR/serving/NAME.
+        gates: bounds that a model has to keep.
+        progress: told of each component.
+        allow_anomalies: go on where the data contradict the schema.
+    Raises:
+        InputError: rows or anomalies that stop the run. WorkFailed: a component failed.
+    """
+    (spec, data_text, base), (model_spec, model_text) = data, model
+    members = model_spec.members or default_members(spec)
+    names = tuple(member.name or member.type for member in members)
+    tfx = output / "tfx"
+    job = Job(
+        spec=spec,
+        data_text=data_text,
+        model_text=model_text,
+        members=names,
+        base=base,
+        schema_file=_schema_file(spec, tfx),
+        code=code_digest(members),
+        gates=gates,
+        allow_anomalies=allow_anomalies,
+    )
+    database, serving = tfx / "metadata.sqlite", output / "serving" / spec.name
+    connection = metadata.sqlite_metadata_connection_config(str(database))
+    pipeline = create_pipeline(job, str(tfx / "artifacts"), str(serving), connection)
+    with _watched(progress):
+        _run(pipeline)
+    result = _result(spec, database)
+    (output / "metrics.json").write_text(json.dumps(result.metrics, indent=2) + "\n", encoding="utf-8")
+    return result
+
+
+def _run(pipeline: Any) -> None:
+    try:
+        LocalDagRunner().run(pipeline)
+    except Exception as error:
+        refused = input_error_in(error)
+        if refused is not None:
+            raise refused from error
+        raise WorkFailed(f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}") from error
+
+
+def _schema_file(spec: DataSpec, folder: Path) -> Path:
+    """Writes the schema under a name that changes with its contents, since the cache knows a file by its path."""
+    text = text_format.MessageToString(schema_of(spec))
+    path = folder / f"schema-{hashlib.sha256(text.encode()).hexdigest()[:16]}" / "schema.pbtxt"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); name another --output") from error
+    return path
+
+
+class _ComponentLog(logging.Handler):
+    """Reads a component's beginning and end off TFX's own log."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__(logging.INFO)
+        self._progress, self._cached = progress, False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        self._cached |= message.startswith("A cached execution")
+        found = re.fullmatch(r"Component (\S+) is (running|finished)\.", message)
+        if found and found[2] == "running":
+            self._cached = False
+            self._progress(found[1], "running")
+        elif found:
+            self._progress(found[1], "cached" if self._cached else "done")
+
+
+@contextmanager
+def _watched(progress: Progress) -> Iterator[None]:
+    from absl import logging as absl_logging
+
+    logger, handler = absl_logging.get_absl_logger(), _ComponentLog(progress)
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+def _result(spec: DataSpec, database: Path) -> RunResult:
+    def outputs(node: str) -> Outputs:
+        found = latest_outputs(database, spec.name, node)
+        if found is None:
+            raise WorkFailed(f"{node} left nothing in {database}")
+        return found
+
+    parity = outputs("ParityGate").artifacts["blessing"][0]
+    parity_reasons = parity.custom_properties[REASONS].string_value.splitlines()
+    document = metrics_document(read_metrics(outputs("Evaluator").folder("evaluation")))
+    document["reasons"] += [f"parity: {reason}" for reason in parity_reasons]
+    document["blessed"] = document["blessed"] and not document["reasons"]
+    pushed = outputs("Pusher").artifacts["pushed_model"][0].custom_properties["pushed_destination"].string_value
+    return RunResult(document, document["blessed"], document["reasons"], Path(pushed) if pushed else None)

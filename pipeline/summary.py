@@ -1,0 +1,83 @@
+"""What the terminal shows of a run: components as they go by, and a table at the end."""
+
+from time import monotonic
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from cetnet_keras.spec import DataSpec
+
+_COLUMNS = {"auc": "AUC", "gauc": "gAUC", "gauc_mean": "gAUC (mean)", "log_loss": "log loss", "calibration": "calibration"}
+
+
+class ComponentProgress:
+    """Shows the running component with a spinner and, when it is done, a line with its time.
+
+    Args:
+        console: where to show it; without a terminal only the lines appear.
+        begin: what to show before the first component.
+    """
+
+    def __init__(self, console: Console, begin: str) -> None:
+        self._console, self._status = console, console.status(begin)
+        self._running, self._since, self._first = begin, monotonic(), monotonic()
+
+    def __enter__(self) -> "ComponentProgress":
+        self._status.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._status.stop()
+        if error is None:
+            self._console.print(f"  {'all together':<18} {monotonic() - self._first:6.1f} s")
+        else:
+            self._console.print(f"  {self._running:<18} stopped after {monotonic() - self._since:.1f} s")
+
+    def __call__(self, component: str, state: str) -> None:
+        now = monotonic()
+        if state == "running":
+            if not self._running == component and now - self._since > 1:
+                self._line(f"{now - self._since:6.1f} s")
+            self._running, self._since = component, now
+            self._status.update(f"{component} is running ({now - self._first:.0f} s since the start)")
+        else:
+            self._line("from the cache" if state == "cached" else f"{now - self._since:6.1f} s")
+            self._running, self._since = "between components", now
+
+    def _line(self, how: str) -> None:
+        if self._running != "between components":
+            self._console.print(f"  {self._running:<18} {how}")
+
+
+def metrics_table(document: dict[str, Any], title: str) -> Table:
+    """The fused output and each member, a row each; n/a where a metric is not defined."""
+    table = Table(title=escape(title), title_justify="left")
+    table.add_column("")
+    shown = {key: head for key, head in _COLUMNS.items() if key in document["fused"]}
+    for head in shown.values():
+        table.add_column(head, justify="right")
+    for name, metrics in {"fused": document["fused"], **document["members"]}.items():
+        values = [metrics.get(key) for key in shown]
+        cells = ["n/a" if value is None else f"{value:.4f}" for value in values]
+        table.add_row(f"[bold]{name}[/bold]" if name == "fused" else escape(name), *cells)
+    return table
+
+
+def show_summary(console: Console, spec: DataSpec, output: Any, result: Any) -> None:
+    """The table, the verdict and where everything is."""
+    document = result.metrics
+    console.print(metrics_table(document, f"{spec.name}: test split, {document['rows']:,} rows"))
+    if result.blessed:
+        console.print(f"[green]blessed[/green] and pushed to {escape(str(result.pushed))}")
+    else:
+        console.print("[red]not blessed[/red], not pushed:")
+        for reason in result.reasons:
+            console.print(f"  {escape(reason)}")
+    console.print(f"metrics  {escape(str(output / 'metrics.json'))}")
+    console.print(f"log      {escape(str(output / 'log.txt'))}")
+    console.print(f"serve    cetnet serve {escape(str(output / 'serving' / spec.name))}")

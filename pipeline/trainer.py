@@ -1,0 +1,165 @@
+"""run_fn: what TFX Trainer runs. Trains a CETNet under MirroredStrategy, keeps the best weights, exports the signatures."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_transform as tft
+from absl import logging
+from tfx.components.trainer.fn_args_utils import FnArgs
+
+from cetnet_keras.cetnet import CETNet
+from cetnet_keras.oov import replace_by_oov
+from cetnet_keras.optimizers import LazyAdam, RowWiseAdagrad
+from cetnet_keras.spec import ROW_KEY, DataSpec, ModelSpec, TrainingSpec, parse_spec
+from pipeline.dataset import dense_batch, inputs_of, transformed_batches
+from pipeline.evaluate_split import EvalSplit, EvaluateSplit
+from pipeline.transform import MISSING_INT, slice_vocabulary, vocabulary_sizes
+from serving.signatures import ServableModel, Transform
+from serving.warmup import write_warmup
+
+OFFLINE_SCORES = "offline_scores.npz"  # in the model run's folder: what the parity gate compares served values with
+OFFLINE_ROWS = 1000
+
+
+def run_fn(fn_args: FnArgs) -> None:
+    """Trains, scores some eval rows offline and writes the SavedModel with its signatures.
+
+    `fn_args.custom_config`: {"data_spec": text of data.yaml, "model_spec": text of model.yaml}.
+    """
+    config = fn_args.custom_config
+    spec = parse_spec(DataSpec, config["data_spec"], "data.yaml")
+    model_spec = parse_spec(ModelSpec, config["model_spec"], "model.yaml")
+    tf.keras.utils.set_random_seed(model_spec.training.seed)
+    tf.config.experimental.enable_op_determinism()
+    transformed = tft.TFTransformOutput(fn_args.transform_output)
+    sizes = vocabulary_sizes(spec, transformed)
+    with tf.distribute.MirroredStrategy().scope():
+        model = CETNet(spec, sizes, model_spec.members, model_spec.collaboration, model_spec.fusion)
+        model.compile(optimizer=optimizer_of(model_spec.training))
+    run_dir = Path(fn_args.model_run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    held_out = EvalSplit.read(spec, transformed_batches(fn_args.eval_files, transformed, 8192))
+    train(model, model_spec.training, fn_args.train_files, transformed, held_out, run_dir)
+    _write_offline_scores(model, spec, fn_args.eval_files, transformed, run_dir / OFFLINE_SCORES)
+    _export(model, transformed, config, run_dir, fn_args.serving_model_dir)
+
+
+def optimizer_of(training: TrainingSpec) -> tf.keras.optimizers.Optimizer:
+    """The optimiser that model.yaml names."""
+    if training.optimizer == "adagrad":
+        return RowWiseAdagrad(training.learning_rate, embedding_l2=training.embedding_l2)
+    return LazyAdam(training.learning_rate, training.embedding_l2, training.embedding_l2_scope)
+
+
+def train(
+    model: CETNet,
+    training: TrainingSpec,
+    files: list[str],
+    transformed: tft.TFTransformOutput,
+    held_out: EvalSplit,
+    run_dir: Path,
+) -> tf.keras.callbacks.History:
+    """Fits the model and leaves the weights in it that did best on the eval split.
+
+    One Keras epoch is a part of a pass over the rows, so that the eval split is looked at within the pass too: such
+    models often overfit after their first. Source of the part and the patience: our choice.
+    """
+    rows = int(_records(files).reduce(np.int64(0), lambda count, _: count + 1))
+    parts = training.evaluations_per_epoch
+    steps = max(1, -(-rows // (training.batch_size * parts)))
+    batches = transformed_batches(files, transformed, training.batch_size, shuffle_seed=training.seed)
+    evaluate = EvaluateSplit(held_out, training.monitor)
+    stop = tf.keras.callbacks.EarlyStopping(
+        evaluate.monitored, mode=evaluate.mode, patience=training.patience * parts, restore_best_weights=True
+    )
+    board = tf.keras.callbacks.TensorBoard(str(run_dir / "tensorboard"), write_graph=False)
+    history = model.fit(
+        _training_pairs(model, batches, training.seed),
+        epochs=training.epochs * parts,
+        steps_per_epoch=steps,
+        callbacks=[evaluate, stop, board],
+        verbose=0,
+    )
+    if stop.best_weights is not None:  # Keras restores them only where it stopped early
+        model.set_weights(stop.best_weights)
+    logging.info("Best %s %.5f after evaluation %d.", evaluate.monitored, stop.best, stop.best_epoch + 1)
+    return history
+
+
+def _records(files: list[str]) -> tf.data.Dataset:
+    return tf.data.TFRecordDataset([p for f in files for p in tf.io.gfile.glob(f)], compression_type="GZIP")
+
+
+def _training_pairs(model: CETNet, batches: tf.data.Dataset, seed: int) -> tf.data.Dataset:
+    spec, sizes = model.spec, model.vocabulary_sizes
+
+    def pair(step: tf.Tensor, batch: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        inputs = replace_by_oov(inputs_of(spec, batch), spec, sizes, tf.stack([tf.constant(seed, tf.int64), step]))
+        return inputs, batch[spec.label]
+
+    return batches.enumerate().map(pair, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(4)
+
+
+def _write_offline_scores(
+    model: CETNet, spec: DataSpec, files: list[str], transformed: tft.TFTransformOutput, path: Path
+) -> None:
+    """Scores rows of the eval split as Beam transformed them, with the model as it was trained."""
+    batch = next(iter(transformed_batches(files, transformed, OFFLINE_ROWS)))
+    output = {key: value.numpy() for key, value in model(inputs_of(spec, batch), training=False).items()}
+    np.savez(path, **{ROW_KEY: batch[ROW_KEY].numpy(), **output})
+
+
+def serving_transform(spec: DataSpec, transformed: tft.TFTransformOutput) -> Transform:
+    """The transform graph as the signatures call it: dense raw tensors of some features in, model inputs out."""
+    layer = transformed.transform_features_layer()
+    sparse = {name for name, raw_type in spec.raw_types.items() if raw_type != "string"}
+
+    def transform(raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return dense_batch(layer({name: _sparse(value) if name in sparse else value for name, value in raw.items()}))
+
+    transform.layer = layer  # type: ignore[attr-defined]  # keeps the graph's tables alive with the function
+    return transform
+
+
+def _sparse(dense: tf.Tensor) -> tf.SparseTensor:
+    """[B] as the schema's [B, 0 or 1]: NaN and MISSING_INT stand for nothing."""
+    present = ~tf.math.is_nan(dense) if dense.dtype.is_floating else dense != MISSING_INT
+    rows = tf.where(present)  # [n, 1]
+    indices = tf.concat([rows, tf.zeros_like(rows)], axis=1)
+    return tf.SparseTensor(indices, tf.boolean_mask(dense, present), [tf.size(dense, tf.int64), 1])
+
+
+def _export(
+    model: CETNet, transformed: tft.TFTransformOutput, config: Mapping[str, Any], run_dir: Path, path: str
+) -> None:
+    spec = model.spec
+    assets = []
+    for name, key in (("data.yaml", "data_spec"), ("model.yaml", "model_spec")):
+        (run_dir / name).write_text(config[key], encoding="utf-8")
+        assets.append(run_dir / name)
+    keys = sorted({key for keys in spec.slices for key in keys})
+    values = {key: _lines(transformed, slice_vocabulary(key)) for key in keys}
+    servable = ServableModel(model, serving_transform(spec, transformed), values, assets)
+    servable.save(path)
+    write_warmup(Path(path), warmup_requests(spec))
+
+
+def _lines(transformed: tft.TFTransformOutput, vocabulary: str) -> list[str]:
+    return [value.decode() for value in transformed.vocabulary_by_name(vocabulary)]
+
+
+def warmup_requests(spec: DataSpec) -> list[tuple[str, dict[str, np.ndarray]]]:
+    """One request a signature that clients call, with nothing known of the row: it builds every kernel that is needed."""
+    empty: dict[str, Callable[[list[int]], np.ndarray]] = {
+        "string": lambda shape: np.full(shape, b"", object),
+        "int64": lambda shape: np.full(shape, MISSING_INT, np.int64),
+        "float32": lambda shape: np.full(shape, np.nan, np.float32),
+    }
+    row = {name: empty[raw_type]([1]) for name, raw_type in spec.raw_types.items()}
+    candidates = spec.with_role("candidate")
+    rank = {name: value.reshape([1, 1]) if name in candidates else value for name, value in row.items()}
+    requests = [("serving_default", row), ("explain", row)]
+    return [*requests, ("rank", rank)] if candidates else requests

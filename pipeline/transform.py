@@ -1,0 +1,174 @@
+"""preprocessing_fn: raw columns to ids and numbers, one graph for training and for every signature of the served model."""
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from cetnet_keras.embeddings import missing_key
+from cetnet_keras.spec import ROW_KEY, BagFeature, CategoricalFeature, DataSpec, NumericFeature, SequenceFeature, parse_spec
+
+GROUP_KEY = "cetnet_group"  # hash of the group's raw value, for gAUC in training
+MISSING_INT = -1  # what an int64 column holds where the cell was empty
+Tensors = dict[str, Any]
+
+
+def preprocessing_fn(inputs: Tensors, custom_config: dict[str, Any]) -> Tensors:
+    """What TFX Transform runs: every feature of the spec as the model's FeatureBatch has it, and label, row and group.
+
+    Args:
+        inputs: raw features by name, as the schema has them; dense strings [B], sparse numbers [B, 0 or 1].
+        custom_config: {"data_spec": text of data.yaml}.
+    Returns:
+        ids int64 [B], tokens sparse int64 [B, T], numbers float32 [B] with their missing indicators.
+    """
+    spec = parse_spec(DataSpec, custom_config["data_spec"], "data.yaml")
+    vocabularies = {owner: _vocabulary(spec, owner, inputs) for owner in spec.owners if has_vocabulary(spec, owner)}
+    outputs: Tensors = {spec.label: inputs[spec.label], ROW_KEY: inputs[ROW_KEY]}
+    if spec.group is not None:
+        group = _text(inputs[spec.group], lambda dense: dense)
+        outputs[GROUP_KEY] = tf.strings.to_hash_bucket_fast(group, 2**62)
+    for name, feature in spec.features.items():
+        if isinstance(feature, NumericFeature):
+            outputs |= _numeric(name, feature, inputs[name])
+        else:
+            tokens = _tokens(spec, name, inputs[name])
+            outputs[name] = _ids(spec, name, tokens, vocabularies.get(spec.owner(name)))
+    for key in {key for keys in spec.slices for key in keys}:
+        tokens = _tokens(spec, key, inputs[key])
+        tft.vocabulary(_flat(tokens), top_k=spec.slice_top, vocab_filename=slice_vocabulary(key))
+    return outputs
+
+
+def has_vocabulary(spec: DataSpec, owner: str) -> bool:
+    """Whether an owner's ids come from a vocabulary that is counted in the data."""
+    feature = spec.features[owner]
+    fixed = isinstance(feature, NumericFeature) or feature.hash_buckets is not None
+    return not fixed and getattr(feature, "identity", None) is None
+
+
+def slice_vocabulary(key: str) -> str:
+    """Name of the file that holds the most frequent values of a slice key."""
+    return f"slice_{key}"
+
+
+def vocabulary_sizes(spec: DataSpec, transformed: tft.TFTransformOutput) -> dict[str, int]:
+    """Ids beside 0 of each owner, out-of-vocabulary ids included: what CETNet needs to know of the data."""
+    sizes = {}
+    for owner in spec.owners:
+        feature = spec.features[owner]
+        if isinstance(feature, NumericFeature):
+            sizes[owner] = feature.buckets
+        elif has_vocabulary(spec, owner):
+            sizes[owner] = transformed.vocabulary_size_by_name(owner) + spec.oov_buckets(owner)
+        else:
+            sizes[owner] = feature.hash_buckets or feature.identity + spec.oov_buckets(owner)
+    return sizes
+
+
+def _flat(tokens: Any) -> tf.Tensor:
+    return tokens.flat_values if isinstance(tokens, tf.RaggedTensor) else tokens
+
+
+def _vocabulary(spec: DataSpec, owner: str, inputs: Tensors) -> Any:
+    """Counts the owner's tokens, or with `count: all` those of every feature that shares them. Empty ones do not count."""
+    limits = spec.vocabulary(owner)
+    counted = [owner] if limits.count == "owner" else [n for n in spec.features if spec.owner(n) == owner]
+    tokens = tf.concat([_flat(_tokens(spec, name, inputs[name])) for name in counted], axis=0)
+    return tft.vocabulary(
+        tf.boolean_mask(tokens, tokens != ""),
+        top_k=limits.top_k,
+        frequency_threshold=limits.min_count,
+        vocab_filename=owner,
+    )
+
+
+def _text(raw: Any, dense: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+    """A raw id as text, [B]; an empty one where it is missing."""
+    if isinstance(raw, tf.SparseTensor):  # int64: the cell may be absent
+        number = _dense(raw, MISSING_INT)
+        return tf.where(number == MISSING_INT, "", tf.strings.as_string(number))
+    return dense(raw)
+
+
+def _dense(raw: tf.SparseTensor, default: Any) -> tf.Tensor:
+    """[B, 0 or 1] as [B], `default` where there is nothing."""
+    column = tf.sparse.SparseTensor(raw.indices, raw.values, [raw.dense_shape[0], 1])
+    return tf.sparse.to_dense(column, default)[:, 0]
+
+
+def _tokens(spec: DataSpec, name: str, raw: Any) -> Any:
+    """A column's tokens as text: [B], or ragged [B, T] for a sequence (oldest first) or bag."""
+    feature = spec.features[name]
+    if isinstance(feature, CategoricalFeature):
+        return _text(raw, lambda dense: dense)
+    tokens = tf.strings.split(raw, feature.separator)
+    if not (isinstance(feature, SequenceFeature) and feature.align):  # aligned columns keep step with one another
+        tokens = tf.ragged.boolean_mask(tokens, tokens != "")
+    length = feature.max_length
+    tokens = tokens[:, :length] if isinstance(feature, BagFeature) else tokens[:, -length:]
+    if _dtype(spec, name) == "int64":  # 007 is 7, as it is where the column itself is int64
+        flat = tokens.flat_values
+        number = tf.strings.to_number(tf.where(flat == "", str(MISSING_INT), flat), tf.int64)
+        tokens = tokens.with_flat_values(tf.where(number == MISSING_INT, "", tf.strings.as_string(number)))
+    return tokens
+
+
+def _dtype(spec: DataSpec, name: str) -> str:
+    return getattr(spec.features[spec.owner(name)], "dtype", "string")
+
+
+def _ids(spec: DataSpec, name: str, tokens: Any, vocabulary: Any) -> Any:
+    """Ids: 0 for an empty token, then the known ones, then out-of-vocabulary."""
+    owner = spec.features[spec.owner(name)]
+    flat = _flat(tokens)
+    if vocabulary is not None:
+        buckets = spec.oov_buckets(spec.owner(name))
+        found = tft.apply_vocabulary(flat, vocabulary, num_oov_buckets=buckets)
+    elif owner.hash_buckets is not None:
+        found = tf.strings.to_hash_bucket_fast(flat, owner.hash_buckets)
+    else:
+        number = tf.strings.to_number(tf.where(flat == "", str(MISSING_INT), flat), tf.int64)
+        flat = tf.where(number < 0, "", flat)
+        found = tf.minimum(number, owner.identity)  # whatever is too large is out of vocabulary
+    ids = tf.where(flat == "", tf.zeros_like(found), found + 1)
+    return tokens.with_flat_values(ids).to_sparse() if isinstance(tokens, tf.RaggedTensor) else ids
+
+
+def _numeric(name: str, feature: NumericFeature, raw: tf.SparseTensor) -> Tensors:
+    present = _dense(tf.SparseTensor(raw.indices, tf.ones_like(raw.values), raw.dense_shape), 0.0) > 0
+    default = 0.0 if feature.default is None else feature.default
+    value = _scaled(feature, _dense(raw, default), raw)
+    if feature.buckets is not None:
+        has_value = present if feature.default is None else tf.ones_like(present)
+        return {name: tf.where(has_value, value + 1, tf.zeros_like(value))}
+    if feature.default is None:
+        value = tf.where(present, value, tf.zeros_like(value))
+    return {name: value, missing_key(name): tf.cast(~present, tf.float32)}
+
+
+def _scaled(feature: NumericFeature, dense: tf.Tensor, raw: tf.SparseTensor) -> tf.Tensor:
+    """The transform of a column, with statistics over the values that are there."""
+    if feature.buckets is not None:
+        boundaries = tft.quantiles(raw.values, feature.buckets, epsilon=0.01)
+        return tft.apply_buckets(dense, boundaries)
+    before = {"log1p": _log1p, "log_squared": _log_squared}.get(feature.transform, lambda x: x)
+    dense, values = before(dense), before(raw.values)
+    if feature.transform == "none":
+        return dense
+    if feature.transform == "minmax":
+        low, high = tft.min(values), tft.max(values)
+        return tf.clip_by_value(tf.math.divide_no_nan(dense - low, high - low), 0.0, 1.0)
+    mean, variance = tft.mean(values), tft.var(values)
+    scaled = tf.math.divide_no_nan(dense - mean, tf.sqrt(variance))
+    return tf.where(tf.math.is_finite(scaled), scaled, tf.zeros_like(scaled))
+
+
+def _log1p(x: tf.Tensor) -> tf.Tensor:
+    return tf.sign(x) * tf.math.log1p(tf.abs(x))
+
+
+def _log_squared(x: tf.Tensor) -> tf.Tensor:
+    """floor(ln(x)^2) above 2, as the winners of Criteo's contest had it; smaller values stay."""
+    return tf.where(x > 2, tf.floor(tf.square(tf.math.log(tf.maximum(x, 2.0)))), x)

@@ -1,0 +1,49 @@
+"""A model server in a process of its own, as a user starts it: nothing of the caller's process is in its answers."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from cetnet_keras.errors import WorkFailed
+
+
+class Addresses(NamedTuple):
+    """Where a server listens, host:port each."""
+
+    rest: str
+    grpc: str
+
+
+@contextmanager
+def server_process(base_path: Path, name: str, log: Path) -> Iterator[Addresses]:
+    """Runs `cetnet serve` on free ports for the length of a `with` block.
+
+    Args:
+        base_path: folder whose children are versions.
+        name: what requests call the model.
+        log: what the process prints to standard error is appended here.
+    Raises:
+        WorkFailed: the server ended before it was ready.
+    """
+    command = [sys.executable, "-m", "cetnet_keras.cli", "serve", str(base_path), "--name", name]
+    command += ["--rest-port", "0", "--grpc-port", "0", "--log", str(log)]
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    try:
+        assert process.stdout is not None and process.stderr is not None
+        seen = []
+        for line in process.stdout:
+            seen.append(line)
+            rest, grpc = (re.search(rf"{kind}\S*\s+(?:\w+://)?(\S+:\d+)", "".join(seen)) for kind in ("REST", "gRPC"))
+            if "ready" in "".join(seen) and rest and grpc:
+                yield Addresses(rest[1], grpc[1])
+                return
+        raise WorkFailed(f"{base_path}: the server ended before it was ready: {process.stderr.read().strip()}")
+    finally:
+        process.terminate()
+        process.communicate()

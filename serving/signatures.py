@@ -1,0 +1,115 @@
+"""The signatures of the pushed SavedModel. The transform graph is inside each of them: training and serving cannot differ."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from cetnet_keras.cetnet import CETNet
+from cetnet_keras.spec import BagFeature, DataSpec
+
+Tensors = dict[str, tf.Tensor]
+Transform = Callable[[Tensors], Tensors]
+
+DTYPES = {"string": tf.string, "int64": tf.int64, "float32": tf.float32}
+MISSING = {"string": "", "int64": -1, "float32": float("nan")}  # what a request holds where a row has nothing
+
+
+class ServableModel(tf.Module):
+    """A trained model with its transform, ready to be saved.
+
+    Args:
+        model: the trained CETNet.
+        transform: dense raw tensors of some features of the spec in, the model's inputs for these features out.
+        slice_values: the most frequent values of each slice key; every other value is `other`.
+        assets: files that travel in the SavedModel's assets folder, such as the two YAML files.
+    """
+
+    def __init__(
+        self,
+        model: CETNet,
+        transform: Transform,
+        slice_values: Mapping[str, Sequence[str]],
+        assets: Sequence[Path] = (),
+    ) -> None:
+        super().__init__(name="servable")
+        self._model, self._transform = model, transform
+        self._slice_values = dict(slice_values)
+        self._assets = [tf.saved_model.Asset(str(path)) for path in assets]
+
+    @property
+    def spec(self) -> DataSpec:
+        """The data spec of the model."""
+        return self._model.spec
+
+    def save(self, path: str) -> None:
+        """Writes the SavedModel with all signatures to a folder."""
+        raw = {name: DTYPES[raw_type] for name, raw_type in self.spec.raw_types.items()}
+        row = {name: tf.TensorSpec([None], dtype, name) for name, dtype in raw.items()}
+        candidates = self.spec.with_role("candidate")
+        rank = {n: tf.TensorSpec([None, None] if n in candidates else [None], t, n) for n, t in raw.items()}
+        serialised = tf.TensorSpec([None], tf.string, "examples")
+        signatures = {
+            "serving_default": tf.function(self._serve).get_concrete_function(**row),
+            "explain": tf.function(self._explain).get_concrete_function(**row),
+            "examples": tf.function(self._score_examples).get_concrete_function(serialised),
+        }
+        if candidates:
+            signatures["rank"] = tf.function(self._rank).get_concrete_function(**rank)
+        if self._slice_values:
+            signatures["slices"] = tf.function(self._slices).get_concrete_function(serialised)
+        tf.saved_model.save(self, path, signatures=signatures)
+
+    def _serve(self, **raw: tf.Tensor) -> Tensors:
+        return {"ctr": self._explain(**raw)["ctr"]}
+
+    def _explain(self, **raw: tf.Tensor) -> Tensors:
+        return self._model(self._transform(raw), training=False)
+
+    def _score_examples(self, examples: tf.Tensor) -> Tensors:
+        output = self._explain(**self._parsed(examples))
+        return output | {
+            f"ctr_{name}": output["member_ctr"][:, member] for member, name in enumerate(self._model.member_names)
+        }
+
+    def _slices(self, examples: tf.Tensor) -> Tensors:
+        raw = self._parsed(examples)
+        return {f"slice_{key}": self._slice(key, raw[key]) for key in self._slice_values}
+
+    def _slice(self, key: str, raw: tf.Tensor) -> tf.Tensor:
+        """The value or `other`, [B]; those of a bag [B, T], padded with an empty string."""
+        values, feature = self._slice_values[key], self.spec.features[key]
+        text = raw if raw.dtype == tf.string else tf.strings.as_string(raw)
+        if isinstance(feature, BagFeature):
+            text = tf.strings.split(text, feature.separator).to_tensor("")
+        known = tf.reduce_any(text[..., tf.newaxis] == tf.constant(list(values), tf.string, [len(values)]), axis=-1)
+        kept = tf.where(known, text, "other")
+        return tf.where(text == "", "", kept) if isinstance(feature, BagFeature) else kept
+
+    def _parsed(self, examples: tf.Tensor) -> Tensors:
+        features = {
+            name: tf.io.FixedLenFeature([], DTYPES[raw_type], MISSING[raw_type])
+            for name, raw_type in self.spec.raw_types.items()
+        }
+        return tf.io.parse_example(examples, features)
+
+    def _rank(self, **raw: tf.Tensor) -> Tensors:
+        """Scores N candidates for each of B contexts; what is known of a context is transformed once."""
+        candidates = {name: raw[name] for name in self.spec.with_role("candidate")}
+        contexts = {name: raw[name] for name in self.spec.with_role("context")}
+        shape = tf.shape(next(iter(candidates.values())))  # [B, N]
+        batch = self._transform({name: tf.reshape(value, [-1]) for name, value in candidates.items()})
+        if contexts:
+            once = self._transform(contexts)
+            batch |= {key: tf.repeat(value, shape[1], axis=0) for key, value in once.items()}
+        return {"ctr": tf.reshape(self._model(batch, training=False)["ctr"], shape)}
+
+
+def example_requests(spec: DataSpec, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Columns of a request for serving_default or explain, from rows whose missing values are None or absent."""
+    columns: dict[str, list[Any]] = {}
+    for name, raw_type in spec.raw_types.items():
+        values = [row.get(name) for row in rows]
+        columns[name] = [MISSING[raw_type] if value is None else value for value in values]
+    return columns

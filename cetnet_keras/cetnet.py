@@ -121,6 +121,7 @@ class CETNet(tfrs.Model):
         self._loss_names = ("fused", *self.member_names, "collaboration")
         # one metric for all parts: each metric more is traced for itself, again for each replica
         self._means = tf.keras.metrics.MeanTensor("losses", dtype="float32", shape=(len(self._loss_names),))
+        self._set_save_spec(input_signature(self.spec))  # else Keras takes the one token below for the only length
         self(example_batch(self.spec))  # all variables exist from here on: saving and restoring need no first batch
 
     @tf.autograph.experimental.do_not_convert  # nor what it calls: conversion took half of the time to a first step
@@ -209,26 +210,37 @@ class CETNet(tfrs.Model):
             "name": self.name,
             "dtype": self.dtype_policy.name,
             "spec": self.spec.model_dump(mode="json", exclude_unset=True),
-            "vocabulary_sizes": self.vocabulary_sizes,
+            "vocabulary_sizes": dict(self.vocabulary_sizes),  # Keras wraps dicts, and JSON does not take the wrap
             "members": [member.model_dump(mode="json", exclude_unset=True) for member in self.member_specs],
             "collaboration": self.collaboration.model_dump(mode="json"),
             "fusion": self.fusion_spec.model_dump(mode="json"),
         }
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """Nothing is left to build: the variables are made with the model."""
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "CETNet":
         return cls(**config)
 
 
-def example_batch(spec: DataSpec, rows: int = 1) -> dict[str, tf.Tensor]:
-    """A FeatureBatch of missing values, with the keys, ranks and dtypes that models of this spec are fed."""
-    batch: dict[str, tf.Tensor] = {}
+def input_signature(spec: DataSpec) -> dict[str, tf.TensorSpec]:
+    """Keys, shapes ([B] or [B, T], both open) and dtypes of the FeatureBatch that models of this spec are fed."""
+    signature: dict[str, tf.TensorSpec] = {}
     for name, feature in spec.features.items():
-        if isinstance(feature, SequenceFeature | BagFeature):
-            batch[name] = tf.zeros([rows, 1], tf.int64)
-        elif spec.has_ids(name):
-            batch[name] = tf.zeros([rows], tf.int64)
+        if spec.has_ids(name):
+            rank = 2 if isinstance(feature, SequenceFeature | BagFeature) else 1
+            signature[name] = tf.TensorSpec([None] * rank, tf.int64, name)
         else:
-            batch[name] = tf.zeros([rows], tf.float32)
-            batch[missing_key(name)] = tf.ones([rows], tf.float32)
+            for key in (name, missing_key(name)):
+                signature[key] = tf.TensorSpec([None], tf.float32, key)
+    return signature
+
+
+def example_batch(spec: DataSpec, rows: int = 1) -> dict[str, tf.Tensor]:
+    """A FeatureBatch of missing values: padding alone, one token long, and every number marked as missing."""
+    batch = {}
+    for key, entry in input_signature(spec).items():
+        value = 0 if key in spec.features else 1  # a key that is no feature's is an indicator
+        batch[key] = tf.cast(tf.fill([rows, 1][: entry.shape.rank], value), entry.dtype)
     return batch

@@ -149,3 +149,7 @@ def _written_traceback(error: BaseException) -> str:
     ) as file:
         traceback.print_exception(error, file=file)
     return file.name
+
+
+if __name__ == "__main__":
+    main()

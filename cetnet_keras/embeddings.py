@@ -188,7 +188,7 @@ class FeatureEmbedding(tf.keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "spec": self.spec.model_dump(mode="json", exclude_unset=True),
-            "vocabulary_sizes": self.vocabulary_sizes,
+            "vocabulary_sizes": dict(self.vocabulary_sizes),  # Keras wraps dicts, and JSON does not take the wrap
             "embedding_dim": self.embedding_dim,
             "embeddings_initializer": tf.keras.initializers.serialize(self.embeddings_initializer),
         }

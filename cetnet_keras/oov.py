@@ -30,9 +30,9 @@ def replace_by_oov(
         if not spec.has_ids(name) or spec.oov_rate(owner) == 0:
             continue
         ids, buckets = batch[name], spec.oov_buckets(owner)
-        feature_seed = seed + tf.constant([0, position + 1], tf.int64) * 1_000_003
-        chance = tf.random.stateless_uniform(tf.shape(ids), feature_seed)
-        bucket = tf.random.stateless_uniform(tf.shape(ids), feature_seed + 1, 0, buckets, ids.dtype)
+        whether, which = tf.unstack(tf.random.split(tf.random.fold_in(seed, position)))
+        chance = tf.random.stateless_uniform(tf.shape(ids), whether)
+        bucket = tf.random.stateless_uniform(tf.shape(ids), which, 0, buckets, ids.dtype)
         oov = vocabulary_sizes[owner] - buckets + 1 + bucket
         replaced[name] = tf.where((ids > 0) & (chance < spec.oov_rate(owner)), oov, ids)
     return replaced

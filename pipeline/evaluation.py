@@ -139,13 +139,14 @@ def _metric_features(batch: dict[str, Any], groups: list[str]) -> dict[str, Any]
 
 
 def _without_padding(values: np.ndarray) -> np.ndarray:
-    """[B] or [B, T] with "" behind a row's values: a row's first value, or else `other`, instead of "".
+    """[B] or [B, T] with "" where a row has no value: instead its first one, or `other` where it has none.
 
     TFMA counts a value that a row repeats once.
     """
     table = np.concatenate([values.reshape(len(values), -1), np.full((len(values), 1), b"", object)], axis=1)
-    first = np.where(table[:, :1] == b"", _OTHER, table[:, :1])
-    return np.where(table == b"", first, table)
+    empty = table == b""
+    first = table[np.arange(len(table)), empty.argmin(axis=1), np.newaxis]  # [B, 1]
+    return np.where(empty, np.where(first == b"", _OTHER, first), table)
 
 
 def read_metrics(evaluation_dir: Path) -> Evaluation:

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 from absl import logging
+from tensorflow_transform.saved.saved_transform_io_v2 import SavedModelLoader
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from cetnet_keras.cetnet import CETNet
@@ -17,7 +18,7 @@ from cetnet_keras.spec import ROW_KEY, DataSpec, ModelSpec, TrainingSpec, parse_
 from pipeline.dataset import dense_batch, inputs_of, transformed_batches
 from pipeline.evaluate_split import EvalSplit, EvaluateSplit
 from pipeline.transform import MISSING_INT, slice_vocabulary, vocabulary_sizes
-from serving.signatures import ServableModel, Transform
+from serving.signatures import ServableModel
 from serving.warmup import write_warmup
 
 OFFLINE_SCORES = "offline_scores.npz"  # in the model run's folder: what the parity gate compares served values with
@@ -112,16 +113,21 @@ def _write_offline_scores(
     np.savez(path, **{ROW_KEY: batch[ROW_KEY].numpy(), **output})
 
 
-def serving_transform(spec: DataSpec, transformed: tft.TFTransformOutput) -> Transform:
-    """The transform graph as the signatures call it: dense raw tensors of some features in, model inputs out."""
-    layer = transformed.transform_features_layer()
-    sparse = {name for name, raw_type in spec.raw_types.items() if raw_type != "string"}
+class ServingTransform(tf.Module):
+    """The transform graph as the signatures call it: dense raw tensors of some features in, model inputs out.
 
-    def transform(raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return dense_batch(layer({name: _sparse(value) if name in sparse else value for name, value in raw.items()}))
+    TFT's own layer does the same as a Keras model, whose saving traces every layer once more.
+    """
 
-    transform.layer = layer  # type: ignore[attr-defined]  # keeps the graph's tables alive with the function
-    return transform
+    def __init__(self, spec: DataSpec, transformed: tft.TFTransformOutput) -> None:
+        super().__init__(name="transform")
+        self._loader = SavedModelLoader(transformed.transform_savedmodel_dir)
+        self._tables = [part for part in vars(self._loader).values() if isinstance(part, tf.__internal__.tracking.Trackable)]
+        self._numbers = frozenset(name for name, raw_type in spec.raw_types.items() if raw_type != "string")
+
+    def __call__(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        inputs = {name: _sparse(value) if name in self._numbers else value for name, value in raw.items()}
+        return dense_batch(self._loader.apply_transform_model(inputs))
 
 
 def _sparse(dense: tf.Tensor) -> tf.SparseTensor:
@@ -142,7 +148,7 @@ def _export(
         assets.append(run_dir / name)
     keys = sorted({key for keys in spec.slices for key in keys})
     values = {key: _lines(transformed, slice_vocabulary(key)) for key in keys}
-    servable = ServableModel(model, serving_transform(spec, transformed), values, assets)
+    servable = ServableModel(model, ServingTransform(spec, transformed), values, assets)
     servable.save(path)
     write_warmup(Path(path), warmup_requests(spec))
 

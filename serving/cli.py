@@ -6,7 +6,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -159,7 +159,8 @@ def _replaced(path: Path) -> Iterator[IO[str]]:
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # there is none if all went well, or nothing did
+            partial.unlink()
 
 
 def _add_predictions(

@@ -34,14 +34,11 @@ class ServableModel(tf.Module):
         assets: Sequence[Path] = (),
     ) -> None:
         super().__init__(name="servable")
-        self._model, self._transform = model, transform
+        self.spec, self._member_names, self._transform = model.spec, model.member_names, transform
+        # the variables and not the Keras model are tracked: saving a Keras model traces each of its layers once more
+        self._variables, self._predict = list(model.variables), lambda batch: model(batch, training=False)
         self._slice_values = dict(slice_values)
         self._assets = [tf.saved_model.Asset(str(path)) for path in assets]
-
-    @property
-    def spec(self) -> DataSpec:
-        """The data spec of the model."""
-        return self._model.spec
 
     def save(self, path: str) -> None:
         """Writes the SavedModel with all signatures to a folder."""
@@ -51,26 +48,26 @@ class ServableModel(tf.Module):
         rank = {n: tf.TensorSpec([None, None] if n in candidates else [None], t, n) for n, t in raw.items()}
         serialised = tf.TensorSpec([None], tf.string, "examples")
         signatures = {
-            "serving_default": tf.function(self._serve).get_concrete_function(**row),
-            "explain": tf.function(self._explain).get_concrete_function(**row),
-            "examples": tf.function(self._score_examples).get_concrete_function(serialised),
+            "serving_default": tf.function(self._serve, autograph=False).get_concrete_function(**row),
+            "explain": tf.function(self._explain, autograph=False).get_concrete_function(**row),
+            "examples": tf.function(self._score_examples, autograph=False).get_concrete_function(serialised),
         }
         if candidates:
-            signatures["rank"] = tf.function(self._rank).get_concrete_function(**rank)
+            signatures["rank"] = tf.function(self._rank, autograph=False).get_concrete_function(**rank)
         if self._slice_values:
-            signatures["slices"] = tf.function(self._slices).get_concrete_function(serialised)
+            signatures["slices"] = tf.function(self._slices, autograph=False).get_concrete_function(serialised)
         tf.saved_model.save(self, path, signatures=signatures)
 
     def _serve(self, **raw: tf.Tensor) -> Tensors:
         return {"ctr": self._explain(**raw)["ctr"]}
 
     def _explain(self, **raw: tf.Tensor) -> Tensors:
-        return self._model(self._transform(raw), training=False)
+        return self._predict(self._transform(raw))
 
     def _score_examples(self, examples: tf.Tensor) -> Tensors:
         output = self._explain(**self._parsed(examples))
         return output | {
-            f"ctr_{name}": output["member_ctr"][:, member] for member, name in enumerate(self._model.member_names)
+            f"ctr_{name}": output["member_ctr"][:, member] for member, name in enumerate(self._member_names)
         }
 
     def _slices(self, examples: tf.Tensor) -> Tensors:
@@ -103,7 +100,7 @@ class ServableModel(tf.Module):
         if contexts:
             once = self._transform(contexts)
             batch |= {key: tf.repeat(value, shape[1], axis=0) for key, value in once.items()}
-        return {"ctr": tf.reshape(self._model(batch, training=False)["ctr"], shape)}
+        return {"ctr": tf.reshape(self._predict(batch)["ctr"], shape)}
 
 
 def example_requests(spec: DataSpec, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

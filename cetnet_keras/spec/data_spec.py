@@ -46,14 +46,16 @@ class DataSpec(SpecModel):
 
     version: Literal[1] = Field(default=1, description="of this format")
     name: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="name of the data set, and of the served model"
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
+        description="name of the data set and of the served model: letters, digits, _ and -",
     )
     label: Text = Field(description="the column that holds 1 for a click and 0 for none")
     group: Text | None = Field(default=None, description="who a ranking is for: gAUC is computed within it")
     csv: CsvFormat = Field(default_factory=CsvFormat, description="the dialect of CSV files")
     features: dict[str, Feature] = Field(
         min_length=1,
-        description="one entry a column that the model sees, by the column's name",
+        description="one entry a column that the model sees, by its name; the types timestamp, vector and "
+        "pretrained are reserved",
         json_schema_extra={"propertyNames": {"pattern": FEATURE_NAME}},
     )
     slices: list[list[str]] = Field(

@@ -36,19 +36,13 @@ class Document:
 
     def __init__(self, text: str, name: str) -> None:
         self.name = name
-        self._values = 0
-        self._root = self._compose(text)
-        self.value = None if self._root is None else self._read(self._root, ())
+        self._lines: dict[Loc, int] = {(): 1}
+        root = self._compose(text)
+        self.value = None if root is None else self._read(root, ())
 
     def line(self, loc: Loc) -> int:
         """The line, from 1, of the deepest part of `loc` that the text has."""
-        line, node = 1, self._root
-        for part in loc:
-            found = _child(node, part)
-            if found is None:
-                break
-            line, node = found[0].start_mark.line + 1, found[1]
-        return line
+        return next(self._lines[loc[:end]] for end in range(len(loc), -1, -1) if loc[:end] in self._lines)
 
     def error(self, loc: Loc, message: str) -> InputError:
         """The error `file:line: key: message`."""
@@ -59,7 +53,7 @@ class Document:
             return yaml.compose(text, Loader=yaml.BaseLoader)
         except yaml.reader.ReaderError as error:
             line = text.count("\n", 0, error.position) + 1
-            found = f"found the control character {chr(error.character)!r}, expected YAML text"  # type: ignore[arg-type]
+            found = f"found the control character {chr(error.character)!r}, expected YAML text"
             raise InputError(f"{self.name}:{line}: {found}; check that this is the right file") from error
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
@@ -74,8 +68,7 @@ class Document:
             ) from error
 
     def _read(self, node: yaml.Node, loc: Loc) -> Any:
-        self._values += 1
-        if len(loc) > _MAX_DEPTH or self._values > _MAX_VALUES:
+        if len(loc) > _MAX_DEPTH or len(self._lines) > _MAX_VALUES:
             found = f"found more than {_MAX_DEPTH} levels or {_MAX_VALUES:,} values"
             raise self._refused(node, loc[:3], f"{found}, expected fewer; write it simpler")
         if node.tag not in _PLAIN_TAGS:
@@ -85,11 +78,14 @@ class Document:
         if isinstance(node, yaml.MappingNode):
             return self._read_mapping(node, loc)
         if isinstance(node, yaml.SequenceNode):
-            return [self._read(value, (*loc, position)) for position, value in enumerate(node.value)]
+            return [self._read_item(value, (*loc, at)) for at, value in enumerate(node.value)]
         return self._read_scalar(node, loc)
 
+    def _read_item(self, node: yaml.Node, loc: Loc) -> Any:
+        self._lines[loc] = node.start_mark.line + 1
+        return self._read(node, loc)
+
     def _read_mapping(self, node: yaml.MappingNode, loc: Loc) -> dict[str, Any]:
-        seen: dict[str, int] = {}
         value: dict[str, Any] = {}
         for key, child in node.value:
             if not isinstance(key, yaml.ScalarNode):
@@ -99,11 +95,12 @@ class Document:
             if key.value == "<<":
                 cure = "write the keys out, or use an alias"
                 raise self._refused(key, loc, f"found the key <<, which this format does not have; {cure}")
-            if key.value in seen:
-                again = f"found again, after line {seen[key.value]}, expected each key once"
-                raise self._refused(key, (*loc, key.value), f"{again}; keep one of them")
-            seen[key.value] = key.start_mark.line + 1
-            value[key.value] = self._read(child, (*loc, key.value))
+            key_loc = (*loc, key.value)
+            if key.value in value:
+                again = f"found again, after line {self.line(key_loc)}, expected each key once"
+                raise self._refused(key, key_loc, f"{again}; keep one of them")
+            self._lines[key_loc] = key.start_mark.line + 1
+            value[key.value] = self._read(child, key_loc)
         return value
 
     def _read_scalar(self, node: yaml.Node, loc: Loc) -> Any:
@@ -126,14 +123,6 @@ class Document:
     def _located(self, line: int, loc: Loc, message: str) -> InputError:
         where = f"{dotted(loc)}: " if loc else ""
         return InputError(f"{self.name}:{line}: {printable(where + message)}")
-
-
-def _child(node: yaml.Node | None, part: int | str) -> tuple[yaml.Node, yaml.Node] | None:
-    if isinstance(node, yaml.MappingNode):
-        return next(((key, value) for key, value in node.value if key.value == str(part)), None)
-    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-        return node.value[part], node.value[part]
-    return None
 
 
 def dotted(loc: Loc) -> str:

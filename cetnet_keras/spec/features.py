@@ -15,6 +15,7 @@ RESERVED_TYPES = {
     "vector": "give its numbers as numeric columns instead",
     "pretrained": "use a categorical feature, which learns its embedding",
 }
+_ROLE = "context is known before the candidates; candidate differs between them; position is reserved"
 
 
 class Vocabulary(SpecModel):
@@ -42,10 +43,7 @@ class _Ids(SpecModel):
 
     RESERVED: ClassVar[dict[str, str]] = {"private": "replace the ids by keyed hashes in the file"}
 
-    role: Role = Field(
-        default="context",
-        description="context is known before the candidates; candidate differs between them",
-    )
+    role: Role = Field(default="context", description=_ROLE)
     dtype: Literal["string", "int64"] = Field(
         default="string", description="type of a raw id from file to request; string keeps 007 and 7 apart"
     )
@@ -97,10 +95,7 @@ class NumericFeature(SpecModel):
     """One number a row; a missing one has a default and an indicator."""
 
     type: Literal["numeric"] = Field(description="always numeric")
-    role: Role = Field(
-        default="context",
-        description="context is known before the candidates; candidate differs between them",
-    )
+    role: Role = Field(default="context", description=_ROLE)
     transform: Literal["zscore", "minmax", "log1p", "log_squared", "none"] = Field(
         default="zscore",
         description="zscore; minmax to 0..1; log1p: sign(x) ln(1 + |x|), then zscore; "

@@ -56,9 +56,8 @@ def first_mistake(
     """
     located = [(_path(value, error), error) for error in errors]
     # Of the branches of a union, the one that got further is the one that was meant.
-    located = [
-        (p, e) for p, e in located if not any(len(p) < len(q) and q[: len(p)] == p for q, _ in located)
-    ]
+    above = {p[:end] for p, _ in located for end in range(len(p))}
+    located = [(p, e) for p, e in located if p not in above]
     # A misspelt key is the cause of one that is missing beside it.
     unknown = {p[:-1] for p, e in located if e["type"] == "extra_forbidden"}
     located = [(p, e) for p, e in located if e["type"] != "missing" or p[:-1] not in unknown]

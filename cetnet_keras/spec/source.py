@@ -2,7 +2,7 @@
 
 import difflib
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -108,9 +108,10 @@ def check_members(spec: ModelSpec, text: str, name: str, data: DataSpec | None =
                 raise error_at(text, name, (*loc, option), f"{message}; {cure}")
         if data is None:
             continue
+        options: dict[str, Any] = member.options
         sizes = {owner: data.oov_buckets(owner) + 1 for owner in data.owners}
         try:
-            found(data, sizes, embedding_dim=member.embedding_dim, **member.options)
+            found(data, sizes, embedding_dim=member.embedding_dim, **options)
         except (TypeError, ValueError) as error:
             blamed = [option for option in member.options if f"`{option}`" in str(error)]
             raise error_at(text, name, (*loc, *blamed[:1]), f"{error}; correct it") from error

@@ -44,8 +44,7 @@ def histories(
     key, time, collected = key[order], time[order], collected[order] & (key[order] >= 0)
     before = np.concatenate([[0], np.cumsum(collected)])  # [N + 1] tokens before a place in this order
     last = before[run_starts(key, time)]  # tokens before the first row of this key and time
-    first = np.maximum(before[run_starts(key)], last - max_length)
-    first = np.where(key >= 0, first, last)  # nobody's
+    first = np.maximum(before[run_starts(key)], last - max_length - 1)
 
     tokens = token.take(pa.array(order[collected]))
     gap = separator.encode()

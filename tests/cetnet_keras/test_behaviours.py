@@ -1,0 +1,73 @@
+"""What members make of sequences: behaviours by `align` and candidate, tokens side by side, means over tokens."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from cetnet_keras import DataSpec
+from cetnet_keras.behaviours import Behaviour, behaviours, candidate_embedding, flat_fields, mean_of_tokens, tokens_of
+from cetnet_keras.embeddings import EmbeddedFeatures
+
+ITEM = {"type": "categorical", "role": "candidate"}
+
+
+@pytest.fixture
+def aligned(make_spec: Callable[..., DataSpec]) -> DataSpec:
+    return make_spec(
+        {
+            "cate": ITEM,
+            "item": ITEM,
+            "words": {"type": "sequence"},
+            "item_history": {"type": "sequence", "vocabulary": "item", "align": "clicks"},
+            "cate_history": {"type": "sequence", "vocabulary": "cate", "align": "clicks"},
+            "bought": {"type": "sequence", "vocabulary": "item"},
+        }
+    )
+
+
+def test_aligned_sequences_are_one_behaviour_and_each_other_one_is_its_own(aligned: DataSpec) -> None:
+    assert behaviours(aligned) == (
+        Behaviour(("words",), ()),
+        Behaviour(("item_history", "cate_history"), ("item", "cate")),
+        Behaviour(("bought",), ("item",)),
+    )
+
+
+def test_a_behaviour_with_a_column_that_has_no_candidate_has_none(make_spec: Callable[..., DataSpec]) -> None:
+    spec = make_spec(
+        {
+            "item": ITEM,
+            "items": {"type": "sequence", "vocabulary": "item", "align": "clicks"},
+            "stars": {"type": "sequence", "align": "clicks"},
+        }
+    )
+    assert behaviours(spec) == (Behaviour(("items", "stars"), ()),)
+
+
+def test_columns_of_one_behaviour_stand_side_by_side_the_shorter_padded_at_its_end(aligned: DataSpec) -> None:
+    long, short = np.random.default_rng(0).normal(size=(2, 3, 2)), np.random.default_rng(1).normal(size=(2, 1, 2))
+    features = EmbeddedFeatures(
+        fields=tf.constant(np.arange(8.0).reshape(2, 2, 2)),
+        dense=tf.zeros([2, 0]),
+        sequences={"item_history": tf.constant(long), "cate_history": tf.constant(short)},
+        masks={"item_history": tf.constant([[1.0, 1, 0], [0, 0, 0]]), "cate_history": tf.constant([[1.0], [1.0]])},
+    )
+    behaviour = behaviours(aligned)[1]
+    tokens, mask = tokens_of(features, behaviour)
+    np.testing.assert_array_equal(tokens, np.concatenate([long, np.pad(short, [(0, 0), (0, 2), (0, 0)])], axis=-1))
+    np.testing.assert_array_equal(mask, [[1, 1, 0], [1, 0, 0]])
+    query = candidate_embedding(features, aligned, behaviour)  # item, then cate, as their sequences stand
+    np.testing.assert_array_equal(query, [[2, 3, 0, 1], [6, 7, 4, 5]])
+
+
+def test_the_mean_counts_tokens_alone_and_is_zero_without_any() -> None:
+    tokens = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
+    found = mean_of_tokens(tf.constant(tokens), tf.constant([[1.0, 0, 1], [0, 0, 0]]))
+    np.testing.assert_allclose(found, [(tokens[0, 0] + tokens[0, 2]) / 2, np.zeros(4)], rtol=1e-6)
+    np.testing.assert_array_equal(mean_of_tokens(tf.zeros([2, 0, 4]), tf.zeros([2, 0])), np.zeros((2, 4)))
+
+
+def test_no_fields_side_by_side_are_no_columns() -> None:
+    features = EmbeddedFeatures(tf.zeros([3, 0, 4]), tf.zeros([3, 1]), {}, {})
+    assert flat_fields(features).shape == (3, 0)

@@ -1,0 +1,123 @@
+"""The layout of the table and what a batch becomes, against plain NumPy look-ups; padding, above all."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from cetnet_keras import DataSpec, FeatureEmbedding
+from cetnet_keras.embeddings import EmbeddingTable, ZeroRows, candidate_of
+
+MakeSpec = Callable[..., DataSpec]
+MakeBatch = Callable[..., dict[str, np.ndarray]]
+OFFSET = {"user": 1, "item": 8, "tags": 13, "score": 17}  # sizes 7, 5, 4 and 4 behind the padding row
+
+
+@pytest.fixture
+def layer(spec: DataSpec, sizes: dict[str, int], batch: dict[str, np.ndarray]) -> FeatureEmbedding:
+    layer = FeatureEmbedding(spec, sizes, embedding_dim=3, name="features")
+    layer(batch)
+    table = np.random.default_rng(1).normal(size=(21, 3))
+    layer.set_weights([table])  # row 0 too: padding must be zero whatever stands there
+    return layer
+
+
+def looked_up(layer: FeatureEmbedding, owner: str, ids: np.ndarray) -> np.ndarray:
+    table = layer.get_weights()[0].astype(np.float64)
+    return np.stack([table[OFFSET[owner] + i - 1] if i > 0 else np.zeros(3) for i in ids.ravel()]).reshape(*ids.shape, 3)
+
+
+def test_vocabularies_lie_end_to_end_behind_one_padding_row(layer: FeatureEmbedding, batch: dict[str, np.ndarray]) -> None:
+    features = layer(batch)
+    np.testing.assert_allclose(features.fields[:, 0], looked_up(layer, "user", batch["user"]), rtol=1e-6)
+    np.testing.assert_allclose(features.fields[:, 1], looked_up(layer, "item", batch["item"]), rtol=1e-6)
+    np.testing.assert_allclose(features.fields[:, 3], looked_up(layer, "score", batch["score"]), rtol=1e-6)
+    np.testing.assert_allclose(features.sequences["history"], looked_up(layer, "item", batch["history"]), rtol=1e-6)
+    np.testing.assert_array_equal(features.masks["history"], batch["history"] > 0)
+    np.testing.assert_array_equal(features.dense, np.stack([batch["age"], batch["age/missing"]], axis=1))
+
+
+@pytest.mark.parametrize("pooling", ["mean", "sum"])
+def test_a_bag_is_pooled_over_its_tokens_alone(pooling: str, make_spec: MakeSpec) -> None:
+    spec = make_spec({"tags": {"type": "bag", "pooling": pooling}})
+    layer, ids = FeatureEmbedding(spec, {"tags": 4}, 3), np.array([[1, 4, 0], [2, 0, 0], [0, 0, 0]])
+    layer({"tags": ids})
+    table = layer.get_weights()[0]
+    many, one, none = layer({"tags": ids}).fields[:, 0].numpy()
+    np.testing.assert_allclose(many, (table[1] + table[4]) / (2 if pooling == "mean" else 1), rtol=1e-6)
+    np.testing.assert_allclose(one, table[2], rtol=1e-6)
+    np.testing.assert_array_equal(none, [0, 0, 0])
+
+
+def test_padding_is_zero_and_gets_no_gradient_whatever_its_row_holds(layer: FeatureEmbedding, batch: dict[str, Any]) -> None:
+    padding = batch | {key: np.zeros_like(batch[key]) for key in ("user", "item", "tags", "score", "history")}
+    with tf.GradientTape() as tape:
+        features = layer(padding)
+        total = sum(tf.reduce_sum(tf.exp(part)) for part in (features.fields, features.sequences["history"]))
+    np.testing.assert_array_equal(features.fields, np.zeros((3, 4, 3)))
+    np.testing.assert_array_equal(features.sequences["history"], np.zeros((3, 4, 3)))
+    gradient = tape.gradient(total, layer.trainable_variables)[0]
+    assert isinstance(gradient, tf.IndexedSlices)
+    np.testing.assert_array_equal(gradient.indices, np.zeros(gradient.indices.shape))
+    np.testing.assert_array_equal(gradient.values, np.zeros(gradient.values.shape))
+
+
+def test_a_table_starts_at_zero_for_padding_and_unknown_ids_alone(make_spec: MakeSpec) -> None:
+    spec = make_spec(
+        {
+            "item": {"type": "categorical", "vocabulary": {"oov_buckets": 2}},
+            "hour": {"type": "categorical", "identity": 3},
+            "page": {"type": "categorical", "hash_buckets": 4},
+        }
+    )
+    layer = FeatureEmbedding(spec, {"item": 5, "hour": 4, "page": 4}, 2)
+    layer({"item": np.array([1]), "hour": np.array([1]), "page": np.array([1])})
+    zero = [row for row, values in enumerate(layer.get_weights()[0]) if not values.any()]
+    assert zero == [0, 4, 5, 9]  # padding; items 4 and 5 of 5; hour 4 of 4; hashed pages have no unknown one
+
+
+def test_numbers_alone_need_no_table(make_spec: MakeSpec, make_batch: MakeBatch) -> None:
+    spec = make_spec({"age": {"type": "numeric"}, "price": {"type": "numeric"}})
+    layer, batch = FeatureEmbedding(spec, {}, 4), make_batch(spec, {})
+    features = layer(batch)
+    assert layer.variables == []
+    assert features.fields.shape == (3, 0, 4)
+    np.testing.assert_array_equal(features.dense[:, 2], batch["price"])
+
+
+def test_sequences_alone_leave_no_fields_and_no_numbers(make_spec: MakeSpec, make_batch: MakeBatch) -> None:
+    spec = make_spec({"history": {"type": "sequence"}})
+    features = FeatureEmbedding(spec, {"history": 5}, 4)(make_batch(spec, {"history": 5}))
+    assert features.fields.shape == (3, 0, 4)
+    assert features.dense.shape == (3, 0)
+    assert features.sequences["history"].shape == (3, 4, 4)
+
+
+def test_the_candidate_of_a_sequence_shares_its_rows(make_spec: MakeSpec) -> None:
+    spec = make_spec(
+        {
+            "shop": {"type": "categorical", "role": "candidate"},
+            "item": {"type": "categorical", "role": "candidate"},
+            "last_item": {"type": "categorical", "vocabulary": "item"},
+            "items": {"type": "sequence", "vocabulary": "item"},
+            "words": {"type": "sequence"},
+        }
+    )
+    assert candidate_of(spec, "items") == "item"
+    assert candidate_of(spec, "words") is None
+
+
+def test_a_feature_without_a_size_is_refused(spec: DataSpec) -> None:
+    with pytest.raises(ValueError, match=r"`vocabulary_sizes` lacks tags, score\. Received: {'user': 7, 'item': 5}"):
+        FeatureEmbedding(spec, {"user": 7, "item": 5})
+
+
+def test_contract(layer: FeatureEmbedding, batch: Any, assert_layer_contract: Callable[..., None], tmp_path: Path) -> None:
+    assert_layer_contract(layer, [batch], tmp_path)
+
+
+def test_contract_of_the_table(assert_layer_contract: Callable[..., None], tmp_path: Path) -> None:
+    table = EmbeddingTable(5, 2, embeddings_initializer=ZeroRows([0, 3], "normal"), name="table")
+    assert_layer_contract(table, [np.array([[1, 4, 0]])], tmp_path)

@@ -1,0 +1,75 @@
+"""Each fusion against its formula in float64: `paper` as in arXiv 2411.13700, section 3.4, the others as documented."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from cetnet_keras import Fusion
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+RNG = np.random.default_rng(0)
+EMBEDDINGS = [RNG.normal(size=(4, 3)), RNG.normal(size=(4, 2))]  # widths may differ
+LOGIT = RNG.normal(0, 2, (4, 2))
+WEIGHT = np.array([[0.5, 0.5], [0.4, 0.6], [0.1, 0.9], [1.0, 0.0]])
+
+
+def sigmoid(z: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-z))
+
+
+def fused(fusion: Fusion, logit: np.ndarray = LOGIT, weight: np.ndarray = WEIGHT) -> np.ndarray:
+    embeddings = [tf.constant(e, tf.float32) for e in EMBEDDINGS]
+    return fusion(embeddings, tf.constant(logit, tf.float32), tf.constant(weight, tf.float32)).numpy()
+
+
+def test_paper_reads_the_weighted_output_embeddings_by_one_linear_map(randomise: Callable[..., None]) -> None:
+    fusion = Fusion("paper")
+    fused(fusion)
+    randomise(fusion)
+    kernel, bias = fusion.get_weights()
+    assert kernel.shape == (5, 1)
+    e = np.concatenate([WEIGHT[:, :1] * EMBEDDINGS[0], WEIGHT[:, 1:] * EMBEDDINGS[1]], axis=1)
+    np.testing.assert_allclose(fused(fusion), (e @ kernel.astype(np.float64) + bias)[:, 0], rtol=1e-5)
+
+
+def test_mixture_is_the_weighted_mean_of_probabilities() -> None:
+    np.testing.assert_allclose(sigmoid(fused(Fusion("mixture"))), (WEIGHT * sigmoid(LOGIT)).sum(axis=1), rtol=1e-5)
+
+
+def test_mean_is_the_plain_mean_of_probabilities() -> None:
+    np.testing.assert_allclose(sigmoid(fused(Fusion("mean"))), sigmoid(LOGIT).mean(axis=1), rtol=1e-5)
+
+
+def test_logit_mean_is_the_plain_mean_of_log_odds() -> None:
+    np.testing.assert_allclose(fused(Fusion("logit_mean")), LOGIT.mean(axis=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["mixture", "mean", "logit_mean"])
+def test_one_member_is_fused_into_itself(kind: str) -> None:
+    fusion, z = Fusion(kind), np.array([[-40.0], [0.3], [90.0]])
+    found = fusion([tf.zeros([3, 1])], tf.constant(z, tf.float32), tf.ones([3, 1])).numpy()
+    np.testing.assert_allclose(found, z[:, 0], rtol=1e-5)
+
+
+@settings(deadline=None, max_examples=30)
+@given(arrays(np.float32, (4, 2), elements=st.floats(-1e4, 1e4, width=32)))
+def test_a_mixture_lies_between_its_members_for_every_logit(z: np.ndarray) -> None:
+    found = fused(Fusion("mixture"), z)
+    slack = 1e-5 * np.abs(z).max(axis=1) + 1e-5
+    assert (found >= z.min(axis=1) - slack).all()
+    assert (found <= z.max(axis=1) + slack).all()
+
+
+@pytest.mark.parametrize("kind", ["paper", "mixture", "mean", "logit_mean"])
+def test_contract(kind: str, assert_layer_contract: Callable[..., None], tmp_path: Path) -> None:
+    inputs = [[e.astype(np.float32) for e in EMBEDDINGS], LOGIT.astype(np.float32), WEIGHT.astype(np.float32)]
+    assert_layer_contract(Fusion(kind, name="fuse"), inputs, tmp_path, float32_outputs=(0,))
+
+
+def test_an_unknown_fusion_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"one of paper, mixture, logit_mean, mean\. Received: type='vote'"):
+        Fusion("vote")

@@ -71,9 +71,10 @@ PROBE = (
     "import bz2, ctypes, lzma, ssl, sys as s; print(s.implementation.name, '%d.%d.%d' % s.version_info[:3])"
 )
 MANAGED_PYTHON = ("python", "find", "--python-preference=only-managed", "--no-python-downloads")
-UV_FOR_PIP = {  # pip's setting: uv's variable
+# pip's setting: uv's variable. Not extra-index-url: uv takes a version from one index alone, and where that
+# has it for another Python only, the version counts as missing. Every pin is on the main index.
+UV_FOR_PIP = {
     "index-url": "UV_DEFAULT_INDEX",
-    "extra-index-url": "UV_INDEX",
     "find-links": "UV_FIND_LINKS",
     "no-index": "UV_NO_INDEX",
     "trusted-host": "UV_INSECURE_HOST",
@@ -300,7 +301,14 @@ def _is_recent(uv: str) -> bool:
 def _settings_of_pip() -> Dict[str, str]:
     """pip's package index settings in uv's variables; none where uv has been told an index of its own."""
     settings = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "uv" / "uv.toml"
-    told = {"UV_CONFIG_FILE", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", *UV_FOR_PIP.values()} - {"SSL_CERT_FILE"}
+    told = {
+        "UV_CONFIG_FILE",
+        "UV_INDEX",
+        "UV_INDEX_URL",
+        "UV_EXTRA_INDEX_URL",
+        "UV_DEFAULT_INDEX",
+        "UV_FIND_LINKS",
+    }
     if told & os.environ.keys() or settings.exists() or Path("/etc/uv/uv.toml").exists():
         return {}
     pythons = [str(OWN_UV / "bin" / "python"), sys.executable]  # Debian's python3 may have no pip
@@ -311,8 +319,6 @@ def _settings_of_pip() -> Dict[str, str]:
             if name in UV_FOR_PIP:
                 separator = "," if name == "find-links" else " "
                 variables[UV_FOR_PIP[name]] = separator.join(str(ast.literal_eval(value)).split())
-    if "UV_INDEX" in variables:  # pip weighs all its indexes alike; uv stops at the first that has the name
-        variables["UV_INDEX_STRATEGY"] = "unsafe-best-match"  # safe here: every file's hash is checked
     return variables
 
 

@@ -29,6 +29,17 @@ def _checked_l2(embedding_l2: float, scope: str) -> float:
     return embedding_l2
 
 
+def _refuse(arguments: dict[str, Any], *refused: str) -> None:
+    given = [key for key in refused if arguments.get(key)]
+    if given:
+        raise ValueError(f"cannot take {', '.join(given)}: use `embedding_l2`, or an optimiser of tf.keras")
+
+
+def _touching_no_table(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of Keras' base class; its default, a weight decay of 0, multiplies whole tables by 1."""
+    return {"jit_compile": False} | arguments | {"weight_decay": None}
+
+
 @tf.keras.utils.register_keras_serializable(package="cetnet")
 class LazyAdam(tf.keras.optimizers.Adam):
     """Adam (Kingma and Ba 2015) that, for a sparse gradient, reads and writes the touched rows alone.
@@ -44,8 +55,8 @@ class LazyAdam(tf.keras.optimizers.Adam):
         embedding_l2_scope: "touched", rows of the batch; "table", all rows at each step with stock Adam, as in FuxiCTR:
             then the cost of a step grows with the vocabulary.
     Raises:
-        ValueError: a value outside these ranges, or an argument that would touch every row of a table or has no lazy
-            form: adaptive_epsilon, amsgrad, use_ema, weight_decay.
+        ValueError: a value outside these ranges, or an argument that has no lazy form (use_ema and weight_decay touch
+            every row of a table): adaptive_epsilon, amsgrad, use_ema, weight_decay.
     """
 
     def __init__(
@@ -56,11 +67,8 @@ class LazyAdam(tf.keras.optimizers.Adam):
         name: str = "LazyAdam",
         **kwargs: Any,
     ) -> None:
-        refused = [key for key in ("adaptive_epsilon", "amsgrad", "use_ema", "weight_decay") if kwargs.get(key)]
-        if refused:
-            raise ValueError(f"LazyAdam does not take {', '.join(refused)}: use `embedding_l2`, or tf.keras' own Adam")
-        kwargs = {"jit_compile": False} | kwargs | {"weight_decay": None}  # a decay of 0.0 reads whole tables too
-        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        _refuse(kwargs, "adaptive_epsilon", "amsgrad", "use_ema", "weight_decay")
+        super().__init__(learning_rate=learning_rate, name=name, **_touching_no_table(kwargs))
         self.embedding_l2 = _checked_l2(embedding_l2, embedding_l2_scope)
         self.embedding_l2_scope = embedding_l2_scope
 
@@ -117,7 +125,7 @@ class RowWiseAdagrad(tf.keras.optimizers.Optimizer):
         epsilon: keeps the division finite.
         embedding_l2: weight of the penalty on the batch's embedding rows, 0 or more.
     Raises:
-        ValueError: a value outside these ranges.
+        ValueError: a value outside these ranges, or use_ema or weight_decay, which touch every row of a table.
     """
 
     def __init__(
@@ -129,8 +137,8 @@ class RowWiseAdagrad(tf.keras.optimizers.Optimizer):
         name: str = "RowWiseAdagrad",
         **kwargs: Any,
     ) -> None:
-        kwargs.setdefault("jit_compile", False)
-        super().__init__(name=name, **kwargs)
+        _refuse(kwargs, "use_ema", "weight_decay")
+        super().__init__(name=name, **_touching_no_table(kwargs))
         self._learning_rate = self._build_learning_rate(learning_rate)
         if not initial_accumulator >= 0:
             raise ValueError(f"`initial_accumulator` must be 0 or more. Received: {initial_accumulator!r}")

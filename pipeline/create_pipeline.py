@@ -26,6 +26,10 @@ from pipeline.gate_components import DataGate, ParityGate
 from pipeline.gates import Gates
 from pipeline.ingest.component import example_gen
 
+# Beam's DirectRunner first looks for another runner to download, for 20 s a pipeline, and then falls back to this one.
+# An image, which it has no use for, keeps TFX from building a package of itself for each pipeline.
+BEAM_ARGS = ["--runner=FnApiRunner", "--sdk_container_image=none"]
+
 
 class Job(NamedTuple):
     """What one pipeline is made of. The two texts and the digest are exec properties: artifacts are cached by them."""
@@ -93,6 +97,7 @@ def create_pipeline(job: Job, root: str, push_to: str, metadata_config: object =
         components=nodes,
         enable_cache=True,
         metadata_connection_config=metadata_config,
+        beam_pipeline_args=BEAM_ARGS,
     )
 
 
@@ -101,7 +106,8 @@ def _transform(job: Job, examples: Channel, schema: Channel) -> Transform:
         examples=examples,
         schema=schema,
         preprocessing_fn="pipeline.transform.preprocessing_fn",
-        splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=["train", "eval"]),
+        splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=["train", "eval", "test"]),
+        disable_statistics=True,  # StatisticsGen has those of the raw rows
         custom_config={"data_spec": job.data_text, "code": job.code},
     )
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from absl import logging as absl_logging
 from google.protobuf import text_format
 from tfx.orchestration import metadata
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
@@ -125,14 +126,13 @@ class _ComponentLog(logging.Handler):
 
 @contextmanager
 def _watched(progress: Progress) -> Iterator[None]:
-    from absl import logging as absl_logging
-
-    logger, handler = absl_logging.get_absl_logger(), _ComponentLog(progress)
+    logger, handler, verbosity = absl_logging.get_absl_logger(), _ComponentLog(progress), absl_logging.get_verbosity()
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    absl_logging.set_verbosity(absl_logging.INFO)  # not the logger's level: TFT puts that back to absl's own
     try:
         yield
     finally:
+        absl_logging.set_verbosity(verbosity)
         logger.removeHandler(handler)
 
 

@@ -63,7 +63,7 @@ class Interaction(tf.keras.layers.Layer):
         elif self.kind == "convolution":
             self._map = tf.keras.layers.Conv1D(d, 3, padding="same", dtype=policy, name="convolution")
         mixes = self.kind == "linear" or (self.kind != "dot" and n != self.rows)
-        self._mix = tf.keras.layers.Dense(self.rows, dtype=policy, name="mix") if mixes else None
+        self._mix = row_mixer(self.rows, policy, "mix") if mixes else None
         super().build(input_shape)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
@@ -81,6 +81,11 @@ class Interaction(tf.keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"kind": self.kind, "rows": self.rows, "rank": self.rank}
+
+
+def row_mixer(rows: int, policy: Any, name: str) -> tf.keras.layers.Layer:
+    """A linear layer for `mix_rows`. A bias would shift a whole row, which the norm at a layer's end takes out again."""
+    return tf.keras.layers.Dense(rows, use_bias=False, dtype=policy, name=name)
 
 
 def mix_rows(mix: tf.keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
@@ -135,14 +140,11 @@ class DhenLayer(tf.keras.layers.Layer):
         self._norm = tf.keras.layers.LayerNormalization(epsilon=1e-5, dtype=policy, name="norm")
         self._drop = tf.keras.layers.Dropout(dropout, dtype=policy) if dropout else None
         concat = ensemble == "concat" and len(self._interactions) > 1
-        self._ensemble = tf.keras.layers.Dense(rows, dtype=policy, name="ensemble") if concat else None
+        self._ensemble = row_mixer(rows, policy, "ensemble") if concat else None
 
     def build(self, input_shape: Any) -> None:
-        self._shortcut = None
-        if int(input_shape[1]) != self.rows:
-            self._shortcut = tf.keras.layers.Dense(
-                self.rows, use_bias=False, dtype=self.dtype_policy, name="shortcut"
-            )
+        changes = int(input_shape[1]) != self.rows
+        self._shortcut = row_mixer(self.rows, self.dtype_policy, "shortcut") if changes else None
         super().build(input_shape)
 
     def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:

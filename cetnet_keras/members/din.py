@@ -38,6 +38,7 @@ class LocalActivation(tf.keras.layers.Layer):
         self._score = tf.keras.layers.Dense(1, dtype=self.dtype_policy, name="score")
 
     def call(self, query: tf.Tensor, tokens: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        tokens, mask = tf.cast(tokens, query.dtype), tf.cast(mask, query.dtype)  # Keras casts the first argument alone
         queries = tf.zeros_like(tokens) + query[:, tf.newaxis, :]  # [B, T, n]
         pairs = tf.concat([queries, tokens, queries - tokens, queries * tokens], axis=-1)
         score = self._score(self._mlp(pairs))[:, :, 0]  # [B, T]

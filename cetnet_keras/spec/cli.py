@@ -40,12 +40,13 @@ def check(data: Path, model: Path | None) -> None:
 
     with quiet() as console:
         data_spec = load_data_spec(data)
-        sound = [f"{data}: {len(data_spec.features)} features, sound"]
+        sound = [f"{data}: {_counted(len(data_spec.features), 'feature')}, sound"]
         if model is not None:
             text = read_text(model)
             model_spec = parse_spec(ModelSpec, text, str(model))
             check_members(model_spec, text, str(model), data_spec)
-            members = f"{len(model_spec.members)} members" if model_spec.members else "default members"
+            own = model_spec.members
+            members = _counted(len(own), "member") if own else "default members"
             sound.append(f"{model}: {members}, sound")
         console.print(_features(data_spec))
         console.print("\n".join(sound), markup=False, highlight=False)
@@ -69,6 +70,10 @@ def schema(file: str, markdown: bool) -> None:
     click.echo(
         reference.markdown(file) if markdown else json.dumps(json_schema(file), indent=2), nl=not markdown
     )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _features(spec: DataSpec) -> Table:

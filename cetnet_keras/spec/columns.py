@@ -115,9 +115,9 @@ def _check_vocabulary(spec: "DataSpec", name: str, feature: IdFeature) -> None:
     elif isinstance(target.vocabulary, str):
         cure = "give one of the two its own" if target.vocabulary == name else f"name {target.vocabulary!r}"
         problem = f"which shares a vocabulary itself, expected one that has its own; {cure}"
-    elif target.token_type != feature.token_type:
-        found = f"found {feature.token_type} ids in the vocabulary of {owner!r}, expected {target.token_type}"
-        raise LocatedError((*loc[:-1], "dtype"), f"{found}; write dtype: {target.token_type}")
+    elif target.dtype != feature.dtype:
+        found = f"found {feature.dtype} ids in the vocabulary of {owner!r}, expected {target.dtype}"
+        raise LocatedError((*loc[:-1], "dtype"), f"{found}; write dtype: {target.dtype}")
     else:
         return
     raise LocatedError(loc, f"found {owner!r}, {problem}")

@@ -13,6 +13,7 @@ Loc = tuple[int | str, ...]
 
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,29})")
 _FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]{1,3})?")
+_SURROGATE = re.compile("[\ud800-\udfff]")  # an escape can write one, no UTF-8 file can hold it
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
 _TWO_MEANINGS = ("yes", "no", "on", "off")
 _PLAIN_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "map", "seq")}
@@ -71,15 +72,21 @@ class Document:
         if len(loc) > _MAX_DEPTH or len(self._lines) > _MAX_VALUES:
             found = f"found more than {_MAX_DEPTH} levels or {_MAX_VALUES:,} values"
             raise self._refused(node, loc[:3], f"{found}, expected fewer; write it simpler")
-        if node.tag not in _PLAIN_TAGS:
-            raise self._refused(
-                node, loc, f"found the tag {node.tag}, expected a plain value; remove the tag"
-            )
+        self._refuse_oddities(node, loc)
         if isinstance(node, yaml.MappingNode):
             return self._read_mapping(node, loc)
         if isinstance(node, yaml.SequenceNode):
             return [self._read_item(value, (*loc, at)) for at, value in enumerate(node.value)]
         return self._read_scalar(node, loc)
+
+    def _refuse_oddities(self, node: yaml.Node, loc: Loc) -> None:
+        if node.tag not in _PLAIN_TAGS:
+            raise self._refused(
+                node, loc, f"found the tag {node.tag}, expected a plain value; remove the tag"
+            )
+        if isinstance(node, yaml.ScalarNode) and _SURROGATE.search(node.value):
+            found = f"found {shown(node.value)}, expected text without lone surrogates"
+            raise self._refused(node, loc, f"{found}; correct the escape")
 
     def _read_item(self, node: yaml.Node, loc: Loc) -> Any:
         self._lines[loc] = node.start_mark.line + 1
@@ -95,6 +102,7 @@ class Document:
             if key.value == "<<":
                 cure = "write the keys out, or use an alias"
                 raise self._refused(key, loc, f"found the key <<, which this format does not have; {cure}")
+            self._refuse_oddities(key, loc)
             key_loc = (*loc, key.value)
             if key.value in value:
                 again = f"found again, after line {self.line(key_loc)}, expected each key once"

@@ -64,11 +64,6 @@ class _Ids(SpecModel):
             raise ValueError(f"found {' and '.join(given)} together, expected one of them; remove the others")
         return self
 
-    @property
-    def token_type(self) -> Literal["string", "int64"]:
-        """Type of one raw id."""
-        return "int64" if getattr(self, "identity", None) is not None else self.dtype
-
 
 class CategoricalFeature(_Ids):
     """One token a row, such as a user id or a category."""
@@ -78,9 +73,16 @@ class CategoricalFeature(_Ids):
         default=None, description="the column holds whole numbers 0..identity-1 already; implies dtype int64"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _identity_implies_int64(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("identity") is not None:
+            return {"dtype": "int64"} | value
+        return value
+
     @model_validator(mode="after")
     def _identity_is_a_number(self) -> "CategoricalFeature":
-        if self.identity is not None and "dtype" in self.model_fields_set and self.dtype != "int64":
+        if self.identity is not None and self.dtype != "int64":
             message = f"found {self.dtype} beside identity, expected int64; remove the key"
             raise LocatedError(("dtype",), message)
         return self
@@ -88,7 +90,7 @@ class CategoricalFeature(_Ids):
     @property
     def raw_type(self) -> RawType:
         """Type of the raw value in the file, the tf.Example and the request."""
-        return self.token_type
+        return self.dtype
 
 
 class NumericFeature(SpecModel):
@@ -113,7 +115,7 @@ class NumericFeature(SpecModel):
 
     @model_validator(mode="after")
     def _quantiles_need_no_transform(self) -> "NumericFeature":
-        if self.buckets is not None and "transform" in self.model_fields_set and self.transform != "none":
+        if self.buckets is not None and self.transform not in ("zscore", "none"):
             message = (
                 f"found {self.transform} beside buckets, which cut the raw number; remove one of the two keys"
             )

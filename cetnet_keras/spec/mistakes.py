@@ -1,8 +1,9 @@
 """Says in one line what pydantic found wrong: the key, what was found, what was expected, what to do."""
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, get_args
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -21,7 +22,6 @@ _WORDS = {
     "float": "a number",
     "finite_number": "a finite number",
     "string_too_short": "at least one character",
-    "string_unicode": "text without lone surrogates",
     "string": "text",
     "bool": "true or false",
     "list": "a list",
@@ -29,6 +29,7 @@ _WORDS = {
     "model": "keys and values",
     "too_short": "at least one entry",
 }
+_NO_CONTAINER = ("list_type", "dict_type", "model_type", "model_attributes_type")
 _SHAPES = {
     "features": "keys and values, such as {type: categorical}",
     "slices": "lists of columns, such as [[], [item_id]]",
@@ -61,7 +62,7 @@ def first_mistake(
     # A misspelt key is the cause of one that is missing beside it.
     unknown = {p[:-1] for p, e in located if e["type"] == "extra_forbidden"}
     located = [(p, e) for p, e in located if e["type"] != "missing" or p[:-1] not in unknown]
-    path, error = min(located, key=lambda pair: (line(pair[0]), str(pair[0])))
+    path, error = min(located, key=lambda pair: line(pair[0]))
     return path, _describe(kind, path, error, [e for p, e in located if p == path])
 
 
@@ -69,9 +70,10 @@ def _path(value: Any, error: Any) -> Loc:
     """The key that an error is about, without the parts that pydantic adds for unions."""
     path: list[int | str] = []
     for part in error["loc"]:
-        if (isinstance(value, Mapping) and part in value) or (
-            isinstance(value, list) and isinstance(part, int)
-        ):
+        inside = (
+            part in value if isinstance(value, dict) else isinstance(value, list) and isinstance(part, int)
+        )
+        if inside:
             value = value[part]
             path.append(part)
     if error["type"] == "missing":
@@ -84,11 +86,8 @@ def _path(value: Any, error: Any) -> Loc:
 
 
 def _describe(kind: type[SpecModel], path: Loc, error: Any, alternatives: Sequence[Any]) -> str:
-    owner, key, found = (
-        _model_at(kind, error["loc"][:-1]),
-        str(path[-1]) if path else "",
-        shown(error["input"]),
-    )
+    key, found = str(path[-1]) if path else "", shown(error["input"])
+    owner = _owner(kind, error["loc"], key)
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
     if error["type"] == "extra_forbidden":
@@ -104,8 +103,10 @@ def _describe(kind: type[SpecModel], path: Loc, error: Any, alternatives: Sequen
             return f"found {shown(tag)}, which is reserved and cannot be used yet; {RESERVED_TYPES[tag]}"
         meant = _did_you_mean(tag, FEATURE_TYPES) or "; correct it"
         return f"found {shown(tag)}, expected one of {', '.join(FEATURE_TYPES)}{meant}"
-    if key == "role" and error["input"] in RESERVED_ROLES:
-        return f"found {found}, which is reserved and cannot be used yet; {RESERVED_ROLES[error['input']]}"
+    if key == "role" and str(error["input"]) in RESERVED_ROLES:
+        return (
+            f"found {found}, which is reserved and cannot be used yet; {RESERVED_ROLES[str(error['input'])]}"
+        )
     expected = " or ".join(dict.fromkeys(_expected(e, path) for e in alternatives))
     return f"found {found}, expected {expected}{_cure(owner, key, error)}"
 
@@ -134,24 +135,19 @@ def _expected(error: Any, path: Loc) -> str:
         return _PATTERNS.get(str(path[-1]), f"text that matches {context['pattern']}")
     if kind == "string_type" and isinstance(error["input"], bool | int | float):
         return "text (put it in quotes)"
-    if kind in ("list_type", "dict_type", "model_type") and len(path) <= 2 and path[0] in _SHAPES:
+    if kind in _NO_CONTAINER and len(path) <= 2 and path[0] in _SHAPES:
         return _SHAPES[str(path[0])]
     return next((text for start, text in _WORDS.items() if kind.startswith(start)), str(error["msg"]))
 
 
 def _cure(owner: type[SpecModel] | None, key: str, error: Any) -> str:
     if error["type"] == "literal_error":
-        known = [
-            str(word).strip("' ") for word in str(error["ctx"]["expected"]).replace(" or ", ",").split(",")
-        ]
-        meant = _did_you_mean(error["input"], known)
+        meant = _did_you_mean(error["input"], re.findall(r"'([^']*)'", error["ctx"]["expected"]))
         if meant:
             return meant
     field = owner.model_fields.get(key) if owner else None
-    if field is None or field.is_required():
+    if field is None or field.default is None or field.is_required() or field.default_factory is not None:
         return "; correct it"
-    if field.default is None or field.default_factory is not None:
-        return "; correct it or remove the key"
     return f"; remove the key to use {shown(field.default)}"
 
 
@@ -165,15 +161,17 @@ def _tag(model: type[SpecModel]) -> tuple[Any, ...]:
     return get_args(model.model_fields["type"].annotation) if "type" in model.model_fields else ()
 
 
-def _model_at(kind: type[SpecModel], loc: Loc) -> type[SpecModel] | None:
-    """The spec model that the value at `loc` is read into, found along pydantic's own location."""
+def _owner(kind: type[SpecModel], loc: Loc, key: str) -> type[SpecModel] | None:
+    """The spec model that has the key at the end of pydantic's own location, which unions may prolong."""
+    ends = [position for position, part in enumerate(loc) if part == key]
     models: list[type[SpecModel]] = [kind]
-    for part in loc:
-        field = next(
-            (m.model_fields[part] for m in models if isinstance(part, str) and part in m.model_fields), None
-        )
-        if field is not None:
-            models = _models_in(field.annotation)
+    a_name = False  # whether the next part is a name in a dict, and no key of a model
+    for part in loc[: ends[-1]] if ends else ():
+        field = next((m.model_fields[str(part)] for m in models if str(part) in m.model_fields), None)
+        if a_name:
+            a_name = False
+        elif field is not None:
+            models, a_name = _models_in(field.annotation), get_origin(field.annotation) is dict
         else:
             models = [m for m in models if part in (*_tag(m), m.__name__)] or models
-    return models[0] if models else None
+    return models[0] if models and not a_name else None

@@ -1,8 +1,10 @@
 """Reads a YAML file into a spec model; a mistake is answered with file, line, key and cure."""
 
 import difflib
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -11,7 +13,7 @@ from cetnet_keras.spec.base import SpecModel
 from cetnet_keras.spec.data_spec import DataSpec
 from cetnet_keras.spec.document import Document, Loc, shown
 from cetnet_keras.spec.mistakes import first_mistake
-from cetnet_keras.spec.model_spec import ModelSpec
+from cetnet_keras.spec.model_spec import MemberSpec, ModelSpec
 
 Model = TypeVar("Model", bound=SpecModel)
 
@@ -86,32 +88,43 @@ def check_members(spec: ModelSpec, text: str, name: str, data: DataSpec | None =
     Raises:
         InputError: an unknown member, an option that it does not have, or a value that it refuses.
     """
-    if not spec.members:
-        return
+    for position, member in enumerate(spec.members or []):
+        wrong = _mistake_in(member, data)
+        if wrong is not None:
+            raise error_at(text, name, ("members", position, *wrong[0]), wrong[1])
+
+
+def _mistake_in(member: MemberSpec, data: DataSpec | None) -> tuple[Loc, str] | None:
     from cetnet_keras.members import member_class, member_options  # here: TensorFlow takes seconds to import
 
-    for position, member in enumerate(spec.members):
-        loc: Loc = ("members", position)
+    try:
+        found = member_class(member.type)
+    except ValueError as error:
+        return ("type",), str(error)
+    except Exception as error:  # a module of the user's own is imported, and can fail in any way
+        return ("type",), f"cannot be imported ({error!r}); correct the module"
+    known = ["type", "name", *member_options(found)]
+    for option in member.options:
+        if option not in known:
+            close = difflib.get_close_matches(option, known, n=1)
+            cure = f"did you mean {close[0]}?" if close else "remove it"
+            return (option,), f"unknown option of {member.type}, expected one of {', '.join(known)}; {cure}"
+    if data is None:
+        return None
+    sizes = {owner: data.oov_buckets(owner) + 1 for owner in data.owners}
+    return _refusal(partial(found, data, sizes, embedding_dim=member.embedding_dim), member.options)
+
+
+def _refusal(build: Callable[..., object], options: Mapping[str, object]) -> tuple[Loc, str] | None:
+    """Where and why a member cannot be built with its options; None where it can."""
+    try:
+        build(**options)
+        return None
+    except (TypeError, ValueError) as error:
+        together = error
+    for option, value in options.items():  # each alone, to know which of them it is
         try:
-            found = member_class(member.type)
-        except Exception as error:  # a module of the user's own is imported, and can fail in any way
-            why = str(error) if isinstance(error, ValueError) else f"cannot be imported: {error!r}"
-            raise error_at(text, name, (*loc, "type"), why) from error
-        known = ["type", "name", *member_options(found)]
-        for option in member.options:
-            if option not in known:
-                close = difflib.get_close_matches(option, known, n=1)
-                cure = f"did you mean {close[0]}?" if close else "remove it"
-                message = (
-                    f"found an option that {member.type} does not have, expected one of {', '.join(known)}"
-                )
-                raise error_at(text, name, (*loc, option), f"{message}; {cure}")
-        if data is None:
-            continue
-        options: dict[str, Any] = member.options
-        sizes = {owner: data.oov_buckets(owner) + 1 for owner in data.owners}
-        try:
-            found(data, sizes, embedding_dim=member.embedding_dim, **options)
+            build(**{option: value})
         except (TypeError, ValueError) as error:
-            blamed = [option for option in member.options if f"`{option}`" in str(error)]
-            raise error_at(text, name, (*loc, *blamed[:1]), f"{error}; correct it") from error
+            return (option,), f"found {shown(value)}, expected another value ({error}); correct it"
+    return (), f"found options or features that the member refuses ({together}); correct them"

@@ -44,7 +44,7 @@ def histories(
     key, time, collected = key[order], time[order], collected[order] & (key[order] >= 0)
     before = np.concatenate([[0], np.cumsum(collected)])  # [N + 1] tokens before a place in this order
     last = before[run_starts(key, time)]  # tokens before the first row of this key and time
-    first = np.maximum(before[run_starts(key)], last - max_length - 1)
+    first = np.maximum(before[run_starts(key)], last - max_length)
 
     tokens = token.take(pa.array(order[collected]))
     gap = separator.encode()

@@ -1,7 +1,9 @@
 """What the tests of the library have in common: a small spec with every kind of feature, batches of it, the contract."""
 
 import json
-from collections.abc import Callable, Mapping
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +142,22 @@ def assert_layer_contract(layer: Any, inputs: list[Any], folder: Path, float32_o
 def _assert_same(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def replica_training(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[subprocess.Popen[bytes], Path] | None]:
+    """replica_training.py and where it puts what it finds; it starts first and runs beside the other tests."""
+    wanted = any(item.path.name == "test_replicas.py" for item in request.session.items)
+    if not wanted:
+        yield None
+        return
+    program = Path(__file__).with_name("replica_training.py")
+    output = tmp_path_factory.mktemp("replicas") / "found"
+    with open(f"{output}.log", "w") as log, subprocess.Popen([sys.executable, program, output], stderr=log) as process:
+        yield process, output
+        process.kill()  # where the tests were stopped before they asked for it
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,292 @@
+"""The ensemble: its outputs and loss against the paper in float64, its refusals, its files, its seeds."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from cetnet_keras import CETNet, DataSpec, LazyAdam, Member, MemberOutput
+from cetnet_keras.behaviours import flat_fields
+from cetnet_keras.cetnet import default_members, example_batch
+from cetnet_keras.embeddings import EmbeddedFeatures
+
+Batch = dict[str, np.ndarray]
+TINY_DCN = {"type": "dcnv2", "embedding_dim": 4, "hidden": [4], "cross_layers": 1}
+
+
+@pytest.fixture(scope="module")
+def model(spec: DataSpec, sizes: dict[str, int], tiny_members: list[dict[str, Any]]) -> CETNet:
+    tf.keras.utils.set_random_seed(0)
+    return CETNet(spec, sizes, tiny_members, collaboration={"alpha": 0.7})
+
+
+def sigmoid(z: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-z))
+
+
+def cross_entropy(z: np.ndarray, label: np.ndarray) -> np.ndarray:
+    p = sigmoid(z.astype(np.float64))
+    return -(label * np.log(p) + (1 - label) * np.log(1 - p))
+
+
+def kl(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    return p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
+
+
+def paper_loss(fused: np.ndarray, member: np.ndarray, label: np.ndarray, alpha: float) -> dict[str, float]:
+    """The parts of arXiv 2411.13700, section 3.4.4, and their sum; three members, so three pairs."""
+    p = sigmoid(member.astype(np.float64))
+    pairs = [(kl(p[:, i], p[:, j]) + kl(p[:, j], p[:, i])) / 2 for i, j in [(0, 1), (0, 2), (1, 2)]]
+    parts = {"loss_fused": cross_entropy(fused, label).mean()}
+    for position, name in enumerate(["din", "dhen", "dcnv2"]):
+        parts[f"loss_{name}"] = cross_entropy(member[:, position], label).mean()
+    bce = sum(parts.values())
+    parts["loss_collaboration"] = np.mean(pairs)
+    return {"loss": bce + alpha * parts["loss_collaboration"]} | parts
+
+
+def test_outputs_are_the_four_of_the_contract(model: CETNet, batch: Batch) -> None:
+    output = {key: value.numpy() for key, value in model(batch).items()}
+    assert {key: value.shape for key, value in output.items()} == {
+        "ctr": (3,),
+        "member_ctr": (3, 3),
+        "fusion_weight": (3, 3),
+        "confidence": (3, 3),
+    }
+    p = output["member_ctr"].astype(np.float64)
+    confidence = p * np.log(p) + (1 - p) * np.log(1 - p)
+    np.testing.assert_allclose(output["confidence"], confidence, rtol=1e-5)
+    weight = np.exp(confidence) / np.exp(confidence).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(output["fusion_weight"], weight, rtol=1e-5)
+    embeddings = [member(batch).embedding.numpy() for member in model.members]
+    kernel, bias = model.fuse.get_weights()
+    together = np.concatenate([weight[:, m : m + 1] * e for m, e in enumerate(embeddings)], axis=1)
+    np.testing.assert_allclose(output["ctr"], sigmoid((together @ kernel + bias)[:, 0]), rtol=1e-5)
+
+
+def test_loss_is_the_papers(model: CETNet, batch: Batch, label: np.ndarray) -> None:
+    output = model.predict_logits(batch)
+    expected = paper_loss(output.fused_logit.numpy(), output.member_logit.numpy(), label, alpha=0.7)
+    np.testing.assert_allclose(model.compute_loss((batch, label)), expected["loss"], rtol=1e-5)
+
+
+def test_logged_losses_are_means_over_examples_of_all_batches(
+    model: CETNet, spec: DataSpec, sizes: dict[str, int], make_batch: Callable[..., Batch]
+) -> None:
+    five, label = make_batch(spec, sizes, rows=5, seed=3), np.array([0, 1, 1, 0, 1])
+    output = model.predict_logits(five)
+    expected = paper_loss(output.fused_logit.numpy(), output.member_logit.numpy(), label, alpha=0.7)
+    model.compile(LazyAdam(), run_eagerly=True)
+    found = model.evaluate(five, label, batch_size=3, verbose=0, return_dict=True)  # batches of 3 and 2
+    assert found.keys() == expected.keys()
+    np.testing.assert_allclose([found[key] for key in expected], list(expected.values()), rtol=1e-5)
+
+
+def test_no_gradient_reaches_a_member_through_its_weight(model: CETNet, batch: Batch) -> None:
+    """d BCE(fused) / d (own logit head) is zero: the fused logit reads embeddings, and weights are detached."""
+    heads = [variable for member in model.members for variable in member._logit.trainable_variables]
+    with tf.GradientTape() as tape:
+        fused = tf.reduce_sum(model.predict_logits(batch).fused_logit)
+    assert tape.gradient(fused, heads) == [None] * 6
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_a_longer_padding_changes_nothing(model: CETNet, batch: Batch, which: int) -> None:
+    longer = {k: np.pad(v, [(0, 0), (0, 3)]) if v.ndim == 2 else v for k, v in batch.items()}
+    found, expected = model.members[which](longer), model.members[which](batch)
+    np.testing.assert_allclose(found.logit, expected.logit, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.embedding, expected.embedding, rtol=1e-5, atol=1e-6)
+
+
+def test_no_tokens_are_the_same_as_padding_alone(model: CETNet, batch: Batch) -> None:
+    padding = batch | {key: np.zeros((3, 1), np.int64) for key in ("tags", "history")}
+    nothing = batch | {key: np.zeros((3, 0), np.int64) for key in ("tags", "history")}
+    np.testing.assert_allclose(model(nothing)["ctr"], model(padding)["ctr"], rtol=1e-6)
+
+
+def test_members_share_no_variable(model: CETNet) -> None:
+    ids = [id(variable) for member in model.members for variable in member.variables]
+    assert len(ids) == len(set(ids))
+    assert len(model.variables) == len(ids) + 2 + 2  # the readout; the sums and counts of the logged losses
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_one_member_is_that_model_alone(
+    which: int, spec: DataSpec, sizes: dict[str, int], tiny_members: list[dict[str, Any]], batch: Batch, label: np.ndarray
+) -> None:
+    alone = CETNet(spec, sizes, [tiny_members[which]], fusion={"type": "mean"})
+    output = alone(batch)
+    np.testing.assert_array_equal(output["fusion_weight"], np.ones((3, 1)))
+    np.testing.assert_allclose(output["ctr"], output["member_ctr"][:, 0], rtol=1e-5)
+    logit = alone.predict_logits(batch).fused_logit.numpy()
+    np.testing.assert_allclose(alone.compute_loss((batch, label)), 2 * cross_entropy(logit, label).mean(), rtol=1e-5)
+
+
+SHAPES_OF_SPECS = {
+    "one categorical": ({"item": {"type": "categorical"}}, {"item": 5}),
+    "numbers alone": ({"age": {"type": "numeric"}, "price": {"type": "numeric"}}, {}),
+    "a sequence alone": ({"history": {"type": "sequence"}}, {"history": 5}),
+    "aligned sequences about two candidates": (
+        {
+            "item": {"type": "categorical", "role": "candidate"},
+            "cate": {"type": "categorical", "role": "candidate"},
+            "items": {"type": "sequence", "vocabulary": "item", "align": "clicks"},
+            "cates": {"type": "sequence", "vocabulary": "cate", "align": "clicks"},
+            "bought": {"type": "sequence", "vocabulary": "item"},
+        },
+        {"item": 5, "cate": 3},
+    ),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES_OF_SPECS)
+def test_every_shape_of_spec_trains_every_member(
+    shape: str, make_spec: Callable[..., DataSpec], make_batch: Callable[..., Batch], tiny_members: list[dict[str, Any]]
+) -> None:
+    features, sizes = SHAPES_OF_SPECS[shape]
+    spec = make_spec(features)
+    model = CETNet(spec, sizes, tiny_members)
+    batch = make_batch(spec, sizes, rows=6)
+    with tf.GradientTape() as tape:
+        loss = model.compute_loss((batch, np.array([0, 1, 0, 1, 1, 0])), training=True)
+    for variable, gradient in zip(model.trainable_variables, tape.gradient(loss, model.trainable_variables), strict=True):
+        assert gradient is not None, variable.name
+        assert np.isfinite(tf.convert_to_tensor(gradient)).all()
+
+
+def test_padding_and_unseen_rows_stay_as_they_were_in_training_with_l2(spec: DataSpec, sizes: dict[str, int]) -> None:
+    model = CETNet(spec, sizes, [TINY_DCN])
+    model.compile(LazyAdam(0.1, embedding_l2=0.1), run_eagerly=True)
+    batch = example_batch(spec, 4) | {"user": np.array([1, 2, 0, 0]), "history": np.array([[2, 0], [0, 0], [1, 2], [0, 0]])}
+    table = model.members[0].features.table
+    before = table.get_weights()[0]
+    model.fit(batch, np.array([1, 0, 1, 0]), batch_size=2, epochs=3, verbose=0)
+    moved = [row for row, same in enumerate((table.get_weights()[0] == before).all(axis=1)) if not same]
+    assert moved == [1, 2, 8, 9]  # users 1 and 2, items 1 and 2, which lie behind the 7 users
+    np.testing.assert_array_equal(table.get_weights()[0][0], np.zeros(4))
+
+
+def test_half_precision_trains_like_single_precision(
+    spec: DataSpec, sizes: dict[str, int], tiny_members: list[dict[str, Any]], batch: Batch, label: np.ndarray
+) -> None:
+    full = CETNet(spec, sizes, tiny_members)
+    half = CETNet(spec, sizes, tiny_members, dtype="mixed_float16")
+    half.set_weights(full.get_weights())
+    assert {key: value.dtype.name for key, value in half(batch).items()} == dict.fromkeys(full(batch), "float32")
+    before = full.fuse.get_weights()[0]
+    for model in (full, half):
+        sgd = tf.keras.optimizers.SGD(0.5)  # its step has the size of the gradient, so that a wrong scale shows
+        scaled = tf.keras.mixed_precision.LossScaleOptimizer(sgd, initial_scale=256.0)  # small enough not to skip a step
+        model.compile(sgd if model is full else scaled, run_eagerly=True)
+        model.fit(batch, label, batch_size=3, verbose=0)
+    assert np.abs(full.fuse.get_weights()[0] - before).max() > 0.01
+    for one, other in zip(half.get_weights(), full.get_weights(), strict=True):
+        assert one.dtype == np.float32
+        np.testing.assert_allclose(one, other, atol=3e-3)
+
+
+def test_training_goes_on_from_a_keras_file_as_if_nothing_had_happened(
+    spec: DataSpec, sizes: dict[str, int], batch: Batch, label: np.ndarray, tmp_path: Path
+) -> None:
+    model = CETNet(spec, sizes, [TINY_DCN], fusion={"type": "mixture", "temperature": 0.5}, name="ensemble")
+    model.compile(LazyAdam(0.05, embedding_l2=0.1), run_eagerly=True)
+    model.fit(batch, label, verbose=0)
+    model.save(tmp_path / "model.keras")
+    again = tf.keras.models.load_model(tmp_path / "model.keras")
+    assert again.get_config() == model.get_config()
+    for one in (model, again):
+        one.fit(batch, label, epochs=2, verbose=0)
+    assert again.optimizer.iterations == 3
+    for one, other in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_a_saved_model_takes_any_number_of_rows_and_tokens(
+    model: CETNet, spec: DataSpec, sizes: dict[str, int], make_batch: Callable[..., Batch], tmp_path: Path
+) -> None:
+    model.export(str(tmp_path / "exported"))
+    loaded = tf.saved_model.load(str(tmp_path / "exported"))
+    for rows, steps in [(1, 1), (5, 7), (2, 0)]:
+        some = make_batch(spec, sizes, rows, steps)
+        found, expected = loaded.serve({key: tf.constant(value) for key, value in some.items()}), model(some)
+        for key in expected:
+            np.testing.assert_allclose(found[key], expected[key], rtol=1e-5)
+
+
+def trained_weights(spec: DataSpec, sizes: dict[str, int], batch: Batch, label: np.ndarray, seed: int) -> list[np.ndarray]:
+    tf.keras.utils.set_random_seed(seed)
+    model = CETNet(spec, sizes, [TINY_DCN | {"dropout": 0.3}])
+    model.compile(LazyAdam(0.05))
+    dataset = tf.data.Dataset.from_tensor_slices((batch, label)).shuffle(6, seed=seed).batch(2)
+    model.fit(dataset, epochs=2, verbose=0)
+    return model.get_weights()
+
+
+def test_a_seed_repeats_a_training_and_another_does_not(
+    spec: DataSpec, sizes: dict[str, int], make_batch: Callable[..., Batch]
+) -> None:
+    batch, label = make_batch(spec, sizes, rows=6), np.array([0, 1, 0, 1, 1, 0])
+    first, second, other = (trained_weights(spec, sizes, batch, label, seed) for seed in (42, 42, 43))
+    for one, same in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, same)
+    assert any(np.abs(one - differs).max() > 0.01 for one, differs in zip(first, other, strict=True))
+
+
+def test_default_members_follow_the_spec(spec: DataSpec, make_spec: Callable[..., DataSpec]) -> None:
+    assert [member.type for member in default_members(spec)] == ["din", "dhen"]
+    assert [member.type for member in default_members(make_spec({"age": {"type": "numeric"}}))] == ["dhen", "dcnv2"]
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ([{"type": "dcnn"}], r"unknown member 'dcnn': did you mean dcnv2\? Known: dcnv2, dhen, din; or package\.module:Class"),
+        (
+            [{"type": "dcnv2", "name": "mine", "cross_layer": 2}],
+            r"member 'mine': unknown option 'cross_layer': did you mean cross_layers\? "
+            r"Known: embedding_dim, projection, dropout, cross_layers, rank, hidden, structure",
+        ),
+        ([{"type": "dcnv2", "cross_layers": 0}], r"member 'dcnv2': `cross_layers` must be 1 or more\. Received: cross_la"),
+        ([{"type": "dcnv2", "hidden": 64}], r"member 'dcnv2': 'int' object is not iterable"),
+        ([TINY_DCN, TINY_DCN], r"member 'dcnv2': found the name 2 times; give each `name:` its own"),
+        ([TINY_DCN | {"name": "fused"}], r"member 'fused': the name is reserved; give another `name:`"),
+    ],
+)
+def test_wrong_members_are_refused_by_name_and_option(
+    members: list[dict[str, Any]], message: str, spec: DataSpec, sizes: dict[str, int]
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        CETNet(spec, sizes, members)
+
+
+class FieldsAlone(Member):
+    """A member as a user would write one, found by its path."""
+
+    def __init__(self, *args: Any, scale: float = 2.0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.scale = scale
+
+    def output_embedding(self, features: EmbeddedFeatures, training: bool | None) -> tf.Tensor:
+        return self.scale * flat_fields(features)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"scale": self.scale}
+
+
+def test_a_member_of_ones_own_joins_by_its_path_and_comes_back_from_a_file(
+    spec: DataSpec, sizes: dict[str, int], batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "my_members", sys.modules[__name__])
+    own = {"type": "my_members:FieldsAlone", "embedding_dim": 4, "scale": 3.0}
+    model = CETNet(spec, sizes, [own, TINY_DCN])
+    assert model.member_names == ("FieldsAlone", "dcnv2")
+    output = model.members[0](batch)
+    assert isinstance(output, MemberOutput)
+    assert output.embedding.shape == (3, 4 * 4)
+    model.save(tmp_path / "model.keras")
+    again = tf.keras.models.load_model(tmp_path / "model.keras")
+    assert again.members[0].scale == 3.0
+    np.testing.assert_allclose(again(batch)["ctr"], model(batch)["ctr"], rtol=1e-6)

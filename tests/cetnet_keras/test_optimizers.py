@@ -1,0 +1,148 @@
+"""The touched-rows optimisers against Adam and row-wise Adagrad written out in NumPy, float64."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from cetnet_keras import LazyAdam, RowWiseAdagrad
+
+Optimizer = tf.keras.optimizers.Optimizer
+TABLE = np.random.default_rng(0).normal(size=(6, 3))
+STEPS = [[1, 4, 1], [4], [0, 4, 5, 5, 5], [1, 2]]  # rows of each batch, some of them twice; row 3 is never touched
+ALL_ROWS = [[0, 1, 2, 3, 4, 5]] * 4
+
+
+def gradients(steps: list[list[int]]) -> list[np.ndarray]:
+    rng = np.random.default_rng(1)
+    return [rng.normal(size=(len(rows), TABLE.shape[1])) for rows in steps]
+
+
+def summed(rows: list[int], values: np.ndarray) -> dict[int, np.ndarray]:
+    return {row: values[[i for i, other in enumerate(rows) if other == row]].sum(axis=0) for row in rows}
+
+
+def trained(optimizer: Optimizer, steps: list[list[int]], dense: bool = False) -> np.ndarray:
+    table = tf.Variable(TABLE, dtype=tf.float32, name="embeddings")
+    for rows, values in zip(steps, gradients(steps), strict=True):
+        gradient = tf.IndexedSlices(tf.constant(values, tf.float32), tf.constant(rows, tf.int64), TABLE.shape)
+        optimizer.apply_gradients([(tf.convert_to_tensor(gradient) if dense else gradient, table)])
+    return table.numpy()
+
+
+def lazy_adam(steps: list[list[int]], rate: float = 0.1, l2: float = 0.0) -> np.ndarray:
+    """Adam (Kingma and Ba 2015, algorithm 1, in the form with the corrected rate) on the rows of the batch alone."""
+    table, m, v = TABLE.copy(), np.zeros_like(TABLE), np.zeros_like(TABLE)
+    for t, (rows, values) in enumerate(zip(steps, gradients(steps), strict=True), start=1):
+        for row, gradient in summed(rows, values).items():
+            g = gradient + l2 * table[row]
+            m[row] = 0.9 * m[row] + 0.1 * g
+            v[row] = 0.999 * v[row] + 0.001 * g**2
+            table[row] -= rate * np.sqrt(1 - 0.999**t) / (1 - 0.9**t) * m[row] / (np.sqrt(v[row]) + 1e-7)
+    return table
+
+
+def row_wise_adagrad(steps: list[list[int]], rate: float = 0.1, l2: float = 0.0) -> np.ndarray:
+    table, total = TABLE.copy(), np.full(len(TABLE), 0.1)
+    for rows, values in zip(steps, gradients(steps), strict=True):
+        for row, gradient in summed(rows, values).items():
+            g = gradient + l2 * table[row]
+            total[row] += np.mean(g**2)
+            table[row] -= rate * g / (np.sqrt(total[row]) + 1e-8)
+    return table
+
+
+@pytest.mark.parametrize("l2", [0.0, 0.3])
+def test_lazy_adam_is_adam_on_the_rows_of_the_batch(l2: float) -> None:
+    found = trained(LazyAdam(0.1, embedding_l2=l2), STEPS)
+    np.testing.assert_allclose(found, lazy_adam(STEPS, l2=l2), rtol=1e-4)
+    np.testing.assert_array_equal(found[3], TABLE[3].astype(np.float32))
+
+
+def test_lazy_adam_equals_stock_adam_where_every_row_is_touched() -> None:
+    stock = trained(tf.keras.optimizers.Adam(0.1), ALL_ROWS)
+    np.testing.assert_allclose(trained(LazyAdam(0.1), ALL_ROWS), stock, rtol=1e-4)
+
+
+def test_lazy_adam_is_plain_adam_for_a_dense_gradient() -> None:
+    stock = trained(tf.keras.optimizers.Adam(0.1), STEPS, dense=True)
+    np.testing.assert_allclose(trained(LazyAdam(0.1, embedding_l2=0.3), STEPS, dense=True), stock, rtol=1e-4)
+
+
+def test_l2_on_the_whole_table_is_adam_on_the_gradient_and_every_row() -> None:
+    table, m, v = TABLE.copy(), np.zeros_like(TABLE), np.zeros_like(TABLE)
+    for t, (rows, values) in enumerate(zip(STEPS, gradients(STEPS), strict=True), start=1):
+        g = 0.3 * table
+        for row, gradient in summed(rows, values).items():
+            g[row] += gradient
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+        table -= 0.1 * np.sqrt(1 - 0.999**t) / (1 - 0.9**t) * m / (np.sqrt(v) + 1e-7)
+    found = trained(LazyAdam(0.1, embedding_l2=0.3, embedding_l2_scope="table"), STEPS)
+    np.testing.assert_allclose(found, table, rtol=1e-4)
+
+
+@pytest.mark.parametrize("l2", [0.0, 0.3])
+def test_row_wise_adagrad_keeps_one_rate_a_row(l2: float) -> None:
+    optimizer = RowWiseAdagrad(0.1, embedding_l2=l2)
+    found = trained(optimizer, STEPS)
+    np.testing.assert_allclose(found, row_wise_adagrad(STEPS, l2=l2), rtol=1e-4)
+    np.testing.assert_array_equal(found[3], TABLE[3].astype(np.float32))
+    assert [variable.shape for variable in optimizer.variables] == [(), (6, 1)]  # the step and the accumulators
+
+
+def test_row_wise_adagrad_takes_a_dense_gradient_of_a_table_by_rows_too() -> None:
+    found = trained(RowWiseAdagrad(0.1), ALL_ROWS, dense=True)
+    np.testing.assert_allclose(found, row_wise_adagrad(ALL_ROWS), rtol=1e-4)
+
+
+def test_row_wise_adagrad_is_plain_adagrad_for_other_variables() -> None:
+    kernel, total = tf.Variable(TABLE, dtype=tf.float32, name="kernel"), np.full_like(TABLE, 0.1)
+    expected, optimizer = TABLE.copy(), RowWiseAdagrad(0.1)
+    for gradient in gradients(ALL_ROWS):
+        optimizer.apply_gradients([(tf.constant(gradient, tf.float32), kernel)])
+        total += gradient**2
+        expected -= 0.1 * gradient / (np.sqrt(total) + 1e-8)
+    np.testing.assert_allclose(kernel, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("make", [LazyAdam, RowWiseAdagrad])
+def test_the_rate_may_be_a_schedule(make: Callable[..., Optimizer]) -> None:
+    schedule = tf.keras.optimizers.schedules.PiecewiseConstantDecay([1], [0.1, 0.0])  # steps 0 and 1, then nothing
+    reference = trained(make(0.1), STEPS[:2])
+    np.testing.assert_allclose(trained(make(schedule), STEPS), reference, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        LazyAdam(0.01, embedding_l2=0.1, embedding_l2_scope="table", beta_1=0.8, epsilon=1e-6),
+        RowWiseAdagrad(0.02, initial_accumulator=0.2, epsilon=1e-6, embedding_l2=0.1),
+    ],
+)
+def test_the_config_comes_back_from_keras(optimizer: Optimizer) -> None:
+    twin = tf.keras.optimizers.deserialize(tf.keras.optimizers.serialize(optimizer))
+    assert type(twin) is type(optimizer)
+    assert twin.get_config() == optimizer.get_config()
+
+
+@pytest.mark.parametrize("make", [LazyAdam, RowWiseAdagrad])
+@pytest.mark.parametrize("option", [{"weight_decay": 0.1}, {"use_ema": True}])
+def test_what_would_touch_every_row_is_refused(make: Callable[..., Optimizer], option: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"cannot take {next(iter(option))}: use `embedding_l2`"):
+        make(**option)
+
+
+@pytest.mark.parametrize("option", ["amsgrad", "adaptive_epsilon"])
+def test_lazy_adam_refuses_what_has_no_lazy_form(option: str) -> None:
+    with pytest.raises(ValueError, match=f"cannot take {option}"):
+        LazyAdam(**{option: True})
+
+
+def test_arguments_outside_their_range_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"`embedding_l2` must be 0 or more\. Received: embedding_l2=-1"):
+        LazyAdam(embedding_l2=-1)
+    with pytest.raises(ValueError, match=r"`embedding_l2_scope` must be one of touched, table\. Received: 'rows'"):
+        LazyAdam(embedding_l2_scope="rows")
+    with pytest.raises(ValueError, match=r"`initial_accumulator` must be 0 or more\. Received: -0\.1"):
+        RowWiseAdagrad(initial_accumulator=-0.1)

@@ -1,0 +1,28 @@
+"""What has to be settled before a test imports TensorFlow, and the order of the tests: fast floors first."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors alone: TensorFlow tells every process of its CPU
+
+import cetnet_keras  # noqa: F401  # sets TF_USE_LEGACY_KERAS
+
+settings.register_profile(
+    "cetnet", deadline=None
+)  # the first call of a TensorFlow function traces for seconds
+settings.load_profile("cetnet")
+
+FLOORS = ["cetnet_keras", "serving", "pipeline"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sorts by floor, lowest first and the rest last; within a floor the order stays."""
+    items.sort(key=_floor)
+
+
+def _floor(item: pytest.Item) -> int:
+    floor = item.path.relative_to(Path(__file__).parent).parts[0]
+    return FLOORS.index(floor) if floor in FLOORS else len(FLOORS)

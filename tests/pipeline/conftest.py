@@ -1,0 +1,206 @@
+"""A small data set with every feature type, and real runs of the whole pipeline on it, each made once a session."""
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cetnet_keras  # noqa: F401  # before TensorFlow: it chooses the Keras
+
+# isort: split
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from cetnet_keras.spec import DataSpec, load_data_spec
+
+NAME = "clicks"
+DATA = """\
+name: clicks
+label: click
+group: user
+features:
+  user: {type: categorical}
+  shop: {type: categorical, dtype: int64, vocabulary: {oov_buckets: 2}}
+  hour: {type: categorical, identity: 24}
+  device: {type: categorical, hash_buckets: 16}
+  age: {type: numeric, transform: minmax}
+  visits: {type: numeric, transform: log1p}
+  stay: {type: numeric, transform: log_squared}
+  speed: {type: numeric, transform: none}
+  seen: {type: sequence, max_length: 100, vocabulary: item}
+  before: {type: sequence, of: item, by: user, time: ts, where: {click: 1}, max_length: 5, vocabulary: item}
+  item: {type: categorical, role: candidate, vocabulary: {min_count: 2}}
+  genres: {type: bag, role: candidate, separator: "|"}
+  price: {type: numeric, role: candidate}
+  score: {type: numeric, role: candidate, buckets: 4}
+slices: [[], [shop], [genres]]
+slice_top: 2
+splits: {files: clicks.csv, by: time, column: ts, within: user, eval: 0.2, test: 0.2}
+"""
+MODEL = """\
+members:
+  - {type: din, embedding_dim: 4, hidden: [8], attention_hidden: [4]}
+  - {type: dcnv2, name: cross, embedding_dim: 4, hidden: [8], cross_layers: 1}
+training: {batch_size: 64, epochs: 1, learning_rate: 0.02}
+"""
+USERS = ["", "007", "7", "1e730941", *(f"u{n}" for n in range(16))]
+ITEMS = ["007", "7", "1e730941", "i\u00e9", *(f"i{n}" for n in range(12))]
+ROWS_OF_A_USER = 20  # 12 of train, then 4 of eval and 4 of test
+LONG = "^".join(f"i{n % 14}" for n in range(150))
+TYPED = [  # rows of the eval split: what is easily lost on the way
+    {"user": "", "item": "", "seen": "", "genres": "", "device": "", "click": "0"},
+    {"user": "007", "item": "007", "seen": "007^7^1e730941", "shop": "007", "click": "0"},
+    {"user": "7", "item": "7", "seen": "7^007", "shop": "7", "click": "1"},
+    {"user": "1e730941", "item": "1e730941", "seen": "^1e730941^^never seen^", "device": "1e730941"},
+    {"user": "u0", "item": "never seen", "genres": "never seen|a", "shop": "-9", "hour": "0"},
+    {"user": "u1", "seen": LONG, "genres": "|".join(["b"] * 120)},
+    {"user": "u2", "shop": "", "hour": "", **dict.fromkeys(("age", "visits", "stay", "speed"), "")},
+    {"user": "u3", "price": "", "score": "", "hour": "23"},
+    {"user": "u4", "age": "1e6", "visits": "-1e6", "stay": "1e-30", "speed": "3e4", "price": "-1e9"},
+    {"user": "u5", "shop": "9223372036854775807", "item": "i\u00e9", "seen": "i\u00e9"},
+]
+Row = dict[str, str]
+
+
+def rows_of(seed: int, rate: Callable[[int, int], float]) -> list[Row]:
+    """Rows in random order; `rate` gives the chance of a click by the positions of user and item."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for user, name in enumerate(USERS):
+        for time in range(ROWS_OF_A_USER):
+            item = int(rng.integers(len(ITEMS)))
+            price, age, visits, stay, speed, score = rng.lognormal(size=6) * [9, 30, 5, 40, 1, 1]
+            row = {
+                "user": name,
+                "ts": f"{1_700_000_000 + time * 60}",
+                "item": ITEMS[item],
+                "shop": f"{rng.integers(5):03d}",
+                "hour": f"{rng.integers(24)}",
+                "device": f"d{rng.integers(30)}",
+                "price": f"{price:.3f}",
+                "age": f"{age:.1f}",
+                "visits": f"{visits - 5:.2f}",
+                "stay": f"{stay:.2f}",
+                "speed": f"{speed:.3f}",
+                "score": f"{score:.3f}",
+                "seen": "^".join(rng.choice(ITEMS, rng.integers(0, 6))),
+                "genres": "|".join(rng.choice(list("abcd"), rng.integers(0, 3), replace=False)),
+                "click": f"{int(rng.random() < rate(user, item))}",
+            }
+            for name_of_number in ("price", "age", "visits", "stay", "speed", "score", "shop", "hour"):
+                if rng.random() < 0.1:
+                    row[name_of_number] = ""
+            rows.append(row)
+    return [rows[position] for position in rng.permutation(len(rows))]
+
+
+def with_typed(rows: list[Row]) -> list[Row]:
+    """The same rows; the first ones of the eval split of some users have the values of TYPED."""
+    first = f"{1_700_000_000 + 12 * 60}"
+    typed = {(row["user"], first): row for row in TYPED}
+    return [row | typed.get((row["user"], row["ts"]), {}) for row in rows]
+
+
+def taste(user: int, item: int) -> float:
+    """Everybody likes the items of even number, the more so the users of even number."""
+    return (0.15 if user % 2 else 0.05) if item % 2 else (0.75 if user % 2 else 0.95)
+
+
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Writes rows as CSV."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def command(*arguments: object) -> Result:
+    """Runs `cetnet` in this process, whose TensorFlow and TFX are loaded once."""
+    from cetnet_keras.cli import main
+
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+class Run(NamedTuple):
+    """What one call of `cetnet run` left, as it was right after it."""
+
+    folder: Path  # the data and both YAML files
+    output: Path  # DIR
+    result: Result
+    states: dict[str, str]  # of each component, "cached" or "done"
+    metrics: dict[str, Any]  # of metrics.json; empty where there is none
+    versions: list[str]  # in DIR/serving/clicks
+
+    @property
+    def spec(self) -> DataSpec:
+        """The data spec of the run."""
+        return load_data_spec(self.folder / "data.yaml")
+
+    @property
+    def serving(self) -> Path:
+        """The folder whose children are the pushed versions."""
+        return self.output / "serving" / NAME
+
+    def artifact(self, node: str, key: str) -> Path:
+        """The folder of what a component put out in its latest execution."""
+        from pipeline.artifacts import latest_outputs
+
+        found = latest_outputs(self.output / "tfx" / "metadata.sqlite", NAME, node)
+        assert found is not None
+        return found.folder(key)
+
+
+Runner = Callable[..., Run]
+
+
+@pytest.fixture(scope="session")
+def run_in() -> Runner:
+    """(folder with the data and both YAML files, more arguments) -> Run."""
+    return _run
+
+
+def _run(folder: Path, *arguments: object) -> Run:
+    output = folder / "run"
+    paths = ("--data", folder / "data.yaml", "--model", folder / "model.yaml", "--output", output)
+    result = command("run", *paths, *arguments)
+    metrics = output / "metrics.json"
+    document = json.loads(metrics.read_text(encoding="utf-8")) if metrics.exists() else {}
+    serving = output / "serving" / NAME
+    versions = sorted(path.name for path in serving.iterdir()) if serving.exists() else []
+    return Run(folder, output, result, states_of(result.stdout), document, versions)
+
+
+def states_of(shown: str) -> dict[str, str]:
+    """"cached" or "done" of each component that a run showed as it went by."""
+    found = {}
+    for line in shown.splitlines():
+        words = line.split()
+        if line.startswith("  ") and line.endswith("from the cache"):
+            found[words[0]] = "cached"
+        elif line.startswith("  ") and line.endswith(" s") and len(words) == 3:
+            found[words[0]] = "done"
+    return found
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """(rows, data spec, model spec) -> a new folder that holds them."""
+
+    def make(rows: Sequence[Row] | None = None, data: str = DATA, model: str = MODEL) -> Path:
+        folder = tmp_path_factory.mktemp("project")
+        write_rows(folder / "clicks.csv", rows or with_typed(rows_of(1, taste)))
+        (folder / "data.yaml").write_text(data, encoding="utf-8")
+        (folder / "model.yaml").write_text(model, encoding="utf-8")
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def first_run(project: Callable[..., Path]) -> Run:
+    """The first run of the pipeline in its folder: nothing is cached and nothing was blessed before."""
+    run = _run(project())
+    assert run.result.exit_code == 0, run.result.output
+    return run

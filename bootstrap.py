@@ -301,15 +301,8 @@ def _is_recent(uv: str) -> bool:
 def _settings_of_pip() -> Dict[str, str]:
     """pip's package index settings in uv's variables; none where uv has been told an index of its own."""
     settings = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "uv" / "uv.toml"
-    told = {
-        "UV_CONFIG_FILE",
-        "UV_INDEX",
-        "UV_INDEX_URL",
-        "UV_EXTRA_INDEX_URL",
-        "UV_DEFAULT_INDEX",
-        "UV_FIND_LINKS",
-    }
-    if told & os.environ.keys() or settings.exists() or Path("/etc/uv/uv.toml").exists():
+    told = ["UV_CONFIG_FILE", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_DEFAULT_INDEX"]
+    if any(map(os.environ.get, told)) or settings.exists() or Path("/etc/uv/uv.toml").exists():
         return {}
     pythons = [str(OWN_UV / "bin" / "python"), sys.executable]  # Debian's python3 may have no pip
     listing = next((a.text for a in (_read([p, "-m", "pip", "config", "list"]) for p in pythons) if a.ok), "")

@@ -28,6 +28,7 @@ pipeline = [
     f"tfx>=1.21,<1.22; {NEW}",
     "apache-beam>=2.56",
     "pyarrow>=10",
+    "pip",  # recipes fetch data out of packages with it, by hash
     "dill",  # tfx-bsl imports it and no longer gets it from Beam
     "setuptools<81",  # tfx imports pkg_resources; .venv is built with it too
 ]

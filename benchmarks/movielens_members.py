@@ -33,7 +33,9 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/movielens_100k"), help="DIR of the demo")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--fusions", nargs="*", default=["paper"], help="fusions of the ensemble to compare")
-    parser.add_argument("--singles", nargs="*", default=["din", "dhen", "dcnv2"], help="members to train alone")
+    parser.add_argument(
+        "--singles", nargs="*", default=["din", "dhen", "dcnv2"], help="members to train alone"
+    )
     parser.add_argument("--output", type=Path, help="JSON file to write")
     arguments = parser.parse_args()
     recipe = load_model_spec(RECIPE / "model.yaml")
@@ -65,7 +67,10 @@ def measure(run: Path, model_spec: ModelSpec, seed: int) -> dict[str, float]:
     if outputs is None:
         raise SystemExit(f"{run}: no transformed rows there; run `make demo` first")
     transformed = tft.TFTransformOutput(str(outputs.folder("transform_graph")))
-    files = {s: [str(outputs.folder("transformed_examples") / f"Split-{s}" / "*")] for s in ("train", "eval", "test")}
+    files = {
+        s: [str(outputs.folder("transformed_examples") / f"Split-{s}" / "*")]
+        for s in ("train", "eval", "test")
+    }
     training = model_spec.training.model_copy(update={"seed": seed})
     tf.keras.utils.set_random_seed(seed)
     with tf.distribute.MirroredStrategy().scope():

@@ -11,7 +11,9 @@ from typing import Any
 if os.environ.setdefault("TF_USE_LEGACY_KERAS", "1") != "1":  # TFRS, TFT and TFMA stand on Keras 2
     raise ImportError("cetnet_keras needs Keras 2: set TF_USE_LEGACY_KERAS=1, or leave it unset")
 if "tf_keras" not in sys.modules and "keras.src" in sys.modules:
-    raise ImportError("cetnet_keras needs Keras 2 and Keras 3 is loaded: import cetnet_keras before tensorflow")
+    raise ImportError(
+        "cetnet_keras needs Keras 2 and Keras 3 is loaded: import cetnet_keras before tensorflow"
+    )
 
 _HOME = {
     "CETNet": "cetnet",
@@ -34,7 +36,7 @@ _HOME = {
     "replace_by_oov": "oov",
     "symmetric_kl": "collaboration",
 }
-__all__ = [*_HOME]  # noqa: PLE0604
+__all__ = [*_HOME]
 
 
 def __getattr__(name: str) -> Any:

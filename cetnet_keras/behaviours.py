@@ -18,8 +18,10 @@ class Behaviour(NamedTuple):
 def behaviours(spec: DataSpec) -> tuple[Behaviour, ...]:
     """The behaviours of a spec: sequences with one `align` together, every other sequence by itself."""
     groups: dict[str, list[str]] = {}
-    for name in spec.of_type(SequenceFeature):
-        align = spec.features[name].align
+    for name, feature in spec.features.items():
+        if not isinstance(feature, SequenceFeature):
+            continue
+        align = feature.align
         groups.setdefault(f"align {align}" if align else f"sequence {name}", []).append(name)
     found = []
     for names in groups.values():

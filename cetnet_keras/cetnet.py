@@ -42,7 +42,9 @@ def member_names(members: Sequence[MemberSpec]) -> tuple[str, ...]:
     names = tuple(member.name or member.type.rpartition(":")[2] for member in members)
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f"member {name!r}: found the name {names.count(name)} times; give each `name:` its own")
+            raise ValueError(
+                f"member {name!r}: found the name {names.count(name)} times; give each `name:` its own"
+            )
         if name in ("fused", "collaboration"):
             raise ValueError(f"member {name!r}: the name is reserved; give another `name:`")
     return names
@@ -63,7 +65,11 @@ def make_member(
             close = difflib.get_close_matches(option, known, n=1)
             hint = f"did you mean {close[0]}? " if close else ""
             raise ValueError(f"member {name!r}: unknown option {option!r}: {hint}Known: {', '.join(known)}")
-    options = member.options | {"embedding_dim": member.embedding_dim, "dtype": dtype, "name": f"member_{name}"}
+    options = member.options | {
+        "embedding_dim": member.embedding_dim,
+        "dtype": dtype,
+        "name": f"member_{name}",
+    }
     try:
         return layer(spec, vocabulary_sizes, **options)
     except (TypeError, ValueError) as error:
@@ -121,8 +127,12 @@ class CETNet(tfrs.Model):
         self._loss_names = ("fused", *self.member_names, "collaboration")
         # one metric for all parts: each metric more is traced for itself, again for each replica
         self._means = tf.keras.metrics.MeanTensor("losses", dtype="float32", shape=(len(self._loss_names),))
-        self._set_save_spec(input_signature(self.spec))  # else Keras takes the one token below for the only length
-        self(example_batch(self.spec))  # all variables exist from here on: saving and restoring need no first batch
+        self._set_save_spec(
+            input_signature(self.spec)
+        )  # else Keras takes the one token below for the only length
+        self(
+            example_batch(self.spec)
+        )  # all variables exist from here on: saving and restoring need no first batch
 
     @tf.autograph.experimental.do_not_convert  # nor what it calls: conversion took half of the time to a first step
     def predict_logits(self, inputs: FeatureBatch, training: bool | None = None) -> EnsembleOutput:
@@ -158,7 +168,9 @@ class CETNet(tfrs.Model):
             parts.append(tf.nn.sigmoid_cross_entropy_with_logits(label, output.member_logit[:, member]))
         parts.append(symmetric_kl(output.member_logit))
         sums = tf.reduce_sum(tf.stack(parts), axis=1)  # [M + 2]
-        size = tf.cast(tf.size(label), tf.float32)  # 0 where the last batch has fewer rows than there are replicas
+        size = tf.cast(
+            tf.size(label), tf.float32
+        )  # 0 where the last batch has fewer rows than there are replicas
         self._means.update_state(tf.math.divide_no_nan(sums, size), sample_weight=size)
         return self._weighted(sums) / self._global_batch(size)
 
@@ -166,7 +178,9 @@ class CETNet(tfrs.Model):
     def train_step(self, inputs: tuple[FeatureBatch, tf.Tensor]) -> dict[str, tf.Tensor]:
         with tf.GradientTape() as tape:
             loss = self.compute_loss(inputs, training=True) + self._regularisation()
-        self.optimizer.minimize(loss, self.trainable_variables, tape=tape)  # scales the loss where float16 needs it
+        self.optimizer.minimize(
+            loss, self.trainable_variables, tape=tape
+        )  # scales the loss where float16 needs it
         return self._mean_losses()
 
     @tf.autograph.experimental.do_not_convert
@@ -203,14 +217,18 @@ class CETNet(tfrs.Model):
         context = tf.distribute.get_replica_context()
         if context is None or context.num_replicas_in_sync == 1:
             return size
-        return context.all_reduce(tf.distribute.ReduceOp.SUM, size)  # the last batch may be shared out unevenly
+        return context.all_reduce(
+            tf.distribute.ReduceOp.SUM, size
+        )  # the last batch may be shared out unevenly
 
     def get_config(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "dtype": self.dtype_policy.name,
             "spec": self.spec.model_dump(mode="json", exclude_unset=True),
-            "vocabulary_sizes": dict(self.vocabulary_sizes),  # Keras wraps dicts, and JSON does not take the wrap
+            "vocabulary_sizes": dict(
+                self.vocabulary_sizes
+            ),  # Keras wraps dicts, and JSON does not take the wrap
             "members": [member.model_dump(mode="json", exclude_unset=True) for member in self.member_specs],
             "collaboration": self.collaboration.model_dump(mode="json"),
             "fusion": self.fusion_spec.model_dump(mode="json"),

@@ -16,6 +16,8 @@ def symmetric_kl(member_logit: tf.Tensor) -> tf.Tensor:
     """
     z, members = tf.cast(member_logit, tf.float32), member_logit.shape[-1]
     p = tf.sigmoid(z)
-    divergence = (p[:, :, tf.newaxis] - p[:, tf.newaxis]) * (z[:, :, tf.newaxis] - z[:, tf.newaxis]) / 2  # [B, M, M]
+    divergence = (
+        (p[:, :, tf.newaxis] - p[:, tf.newaxis]) * (z[:, :, tf.newaxis] - z[:, tf.newaxis]) / 2
+    )  # [B, M, M]
     ordered_pairs = max(members * (members - 1), 1)  # each pair stands in both orders; the diagonal is 0
     return tf.reduce_sum(divergence, axis=[1, 2]) / ordered_pairs

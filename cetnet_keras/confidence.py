@@ -29,7 +29,9 @@ class ConfidenceWeight(tf.keras.layers.Layer):
         self.temperature = temperature
 
     def call(self, member_logit: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        size = tf.abs(tf.stop_gradient(tf.cast(member_logit, tf.float32)))  # H(z) = H(-z); on |z| nothing cancels
+        size = tf.abs(
+            tf.stop_gradient(tf.cast(member_logit, tf.float32))
+        )  # H(z) = H(-z); on |z| nothing cancels
         confidence = -tf.math.softplus(-size) - size * tf.sigmoid(-size)  # [B, M]
         return tf.nn.softmax(confidence / self.temperature, axis=-1), confidence
 

@@ -28,7 +28,9 @@ def missing_key(name: str) -> str:
 
 def field_names(spec: DataSpec) -> tuple[str, ...]:
     """The features that are rows of `EmbeddedFeatures.fields`, in their order."""
-    return tuple(n for n, f in spec.features.items() if spec.has_ids(n) and not isinstance(f, SequenceFeature))
+    return tuple(
+        n for n, f in spec.features.items() if spec.has_ids(n) and not isinstance(f, SequenceFeature)
+    )
 
 
 def dense_names(spec: DataSpec) -> tuple[str, ...]:
@@ -87,7 +89,9 @@ class EmbeddingTable(tf.keras.layers.Embedding):
         table, context = self.embeddings, tf.distribute.get_replica_context()
         if tf.distribute.has_strategy() and context is not None:
             local = tf.distribute.get_strategy().experimental_local_results(table)
-            table = local[tf.get_static_value(context.replica_id_in_sync_group) % len(local)]  # ids span all workers
+            table = local[
+                tf.get_static_value(context.replica_id_in_sync_group) % len(local)
+            ]  # ids span all workers
         return tf.cast(tf.nn.embedding_lookup(table, rows), self.compute_dtype)
 
 
@@ -123,7 +127,9 @@ class FeatureEmbedding(tf.keras.layers.Layer):
         self.spec = spec if isinstance(spec, DataSpec) else DataSpec.model_validate(spec)
         lacking = [owner for owner in self.spec.owners if owner not in vocabulary_sizes]
         if lacking:
-            raise ValueError(f"`vocabulary_sizes` lacks {', '.join(lacking)}. Received: {dict(vocabulary_sizes)}")
+            raise ValueError(
+                f"`vocabulary_sizes` lacks {', '.join(lacking)}. Received: {dict(vocabulary_sizes)}"
+            )
         self.vocabulary_sizes = {owner: int(vocabulary_sizes[owner]) for owner in self.spec.owners}
         if embedding_dim < 1:
             raise ValueError(f"`embedding_dim` must be 1 or more. Received: embedding_dim={embedding_dim!r}")
@@ -152,7 +158,9 @@ class FeatureEmbedding(tf.keras.layers.Layer):
     def call(self, batch: FeatureBatch) -> EmbeddedFeatures:
         if self.table is None:
             dense = self._dense(batch, 0)
-            return EmbeddedFeatures(tf.zeros([tf.shape(dense)[0], 0, self.embedding_dim], dense.dtype), dense, {}, {})
+            return EmbeddedFeatures(
+                tf.zeros([tf.shape(dense)[0], 0, self.embedding_dim], dense.dtype), dense, {}, {}
+            )
         rows, kept = [], []
         for name in self._id_names:
             ids = tf.cast(batch[name], tf.int64)
@@ -178,7 +186,11 @@ class FeatureEmbedding(tf.keras.layers.Layer):
         if not isinstance(feature, BagFeature):
             return tokens[:, 0]
         pooled = tf.reduce_sum(tokens, axis=1)
-        return pooled if feature.pooling == "sum" else pooled / tf.maximum(tf.reduce_sum(mask, axis=1, keepdims=True), 1)
+        return (
+            pooled
+            if feature.pooling == "sum"
+            else pooled / tf.maximum(tf.reduce_sum(mask, axis=1, keepdims=True), 1)
+        )
 
     def _dense(self, batch: FeatureBatch, size: tf.Tensor | int) -> tf.Tensor:
         if not self._dense_names:
@@ -188,7 +200,9 @@ class FeatureEmbedding(tf.keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "spec": self.spec.model_dump(mode="json", exclude_unset=True),
-            "vocabulary_sizes": dict(self.vocabulary_sizes),  # Keras wraps dicts, and JSON does not take the wrap
+            "vocabulary_sizes": dict(
+                self.vocabulary_sizes
+            ),  # Keras wraps dicts, and JSON does not take the wrap
             "embedding_dim": self.embedding_dim,
             "embeddings_initializer": tf.keras.initializers.serialize(self.embeddings_initializer),
         }

@@ -81,7 +81,9 @@ class LazyAdam(tf.keras.optimizers.Adam):
         is_sparse = isinstance(gradient, tf.IndexedSlices)
         if is_sparse and self.embedding_l2 and self.embedding_l2_scope == "table":
             gradient, is_sparse = tf.convert_to_tensor(gradient) + self.embedding_l2 * variable, False
-        if not is_sparse:  # one fused op in place of the thirty of `super()`: a model has dozens of such variables
+        if (
+            not is_sparse
+        ):  # one fused op in place of the thirty of `super()`: a model has dozens of such variables
             tf.raw_ops.ResourceApplyAdam(
                 var=variable.handle,
                 m=momentum.handle,

@@ -18,13 +18,19 @@ def refuse_anomalies(folders: Mapping[str, Path], allow: bool) -> None:
         folders: where ExampleValidator wrote each split's anomalies.
         allow: whether the run goes on.
     """
-    found = [f"{split}: {text}" for split, folder in folders.items() for text in _anomalies(folder / "SchemaDiff.pb")]
+    found = [
+        f"{split}: {text}"
+        for split, folder in folders.items()
+        for text in _anomalies(folder / "SchemaDiff.pb")
+    ]
     for text in found:
         logging.warning("Anomaly in %s", text)
     if found and not allow:
         more = f" and {len(found) - _SHOWN} more (see the log)" if len(found) > _SHOWN else ""
         listed = "; ".join(found[:_SHOWN])
-        raise InputError(f"the data contradict the schema: {listed}{more}; mend the data, or run with --allow-anomalies")
+        raise InputError(
+            f"the data contradict the schema: {listed}{more}; mend the data, or run with --allow-anomalies"
+        )
 
 
 def _anomalies(path: Path) -> list[str]:

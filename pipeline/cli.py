@@ -12,10 +12,17 @@ _PATH = click.Path(path_type=Path)
 
 @click.command(short_help="Train, evaluate, gate and push a model.")
 @click.option("--data", required=True, metavar="DATA.YAML", type=_PATH, help="The data spec.")
-@click.option("--model", metavar="MODEL.YAML", type=_PATH, help="Members, fusion and training.  [default: a sound model]")
+@click.option(
+    "--model",
+    metavar="MODEL.YAML",
+    type=_PATH,
+    help="Members, fusion and training.  [default: a sound model]",
+)
 @click.option("--output", metavar="DIR", type=_PATH, help="Where everything goes.  [default: runs/NAME]")
 @click.option("--min-auc", type=click.FloatRange(0, 1), help="AUC that a model has to reach to be pushed.")
-@click.option("--max-auc-drop", type=click.FloatRange(0, 1), help="How far AUC may fall below the last blessed model's.")
+@click.option(
+    "--max-auc-drop", type=click.FloatRange(0, 1), help="How far AUC may fall below the last blessed model's."
+)
 @click.option("--allow-anomalies", is_flag=True, help="Go on where the data contradict the schema.")
 def run(
     data: Path,
@@ -52,8 +59,7 @@ def run_and_show(
         InputError: a spec, a file or a row is wrong. WorkFailed: a component failed. GateRefused: not blessed.
     """
     from cetnet_keras.console import quiet
-    from cetnet_keras.spec import DataSpec, ModelSpec, check_members, load_data_spec, parse_spec
-    from cetnet_keras.spec.source import read_text
+    from cetnet_keras.spec import ModelSpec, check_members, load_data_spec, parse_spec, read_text
     from pipeline.ingest import check_files
 
     spec = load_data_spec(data)
@@ -64,12 +70,11 @@ def run_and_show(
     with quiet(_writable(output) / "log.txt") as console:
         from pipeline.summary import ComponentProgress, show_summary
 
-        check_members(model_spec, model_text, str(model))
+        check_members(model_spec, model_text, str(model), spec)
         with ComponentProgress(console, "Loading TFX") as progress:
             from pipeline.gates import Gates
             from pipeline.local_run import run_pipeline
 
-            assert isinstance(spec, DataSpec)
             result = run_pipeline(
                 (spec, data_text, data.parent.resolve()),
                 (model_spec, model_text),
@@ -94,7 +99,9 @@ def _writable(folder: Path) -> Path:
 
 @click.command(short_help="Measure a pushed model on a split of a data spec.")
 @click.option("--data", required=True, metavar="DATA.YAML", type=_PATH, help="The data spec.")
-@click.option("--model", required=True, metavar="DIR", type=_PATH, help="DIR/serving/NAME, or one version in it.")
+@click.option(
+    "--model", required=True, metavar="DIR", type=_PATH, help="DIR/serving/NAME, or one version in it."
+)
 @click.option("--split", default="test", show_default=True, type=click.Choice(["train", "eval", "test"]))
 @click.option("--output", metavar="FILE", type=_PATH, help="Write the metrics as JSON to this file.")
 def evaluate(data: Path, model: Path, split: str, output: Path | None) -> None:
@@ -105,8 +112,7 @@ def evaluate(data: Path, model: Path, split: str, output: Path | None) -> None:
       cetnet evaluate --data new/data.yaml --model runs/movielens_100k/serving/movielens_100k
     """
     from cetnet_keras.console import quiet
-    from cetnet_keras.spec import load_data_spec
-    from cetnet_keras.spec.source import read_text
+    from cetnet_keras.spec import load_data_spec, read_text
     from pipeline.ingest import check_files
     from serving.version_folders import version_folder
 
@@ -127,7 +133,9 @@ def evaluate(data: Path, model: Path, split: str, output: Path | None) -> None:
         try:
             output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
         except OSError as error:
-            raise InputError(f"{output}: cannot be written ({error.strerror}); name another --output") from error
+            raise InputError(
+                f"{output}: cannot be written ({error.strerror}); name another --output"
+            ) from error
 
 
 @click.command(short_help="The whole way on MovieLens-100K, from download to a served ranking.")

@@ -41,7 +41,9 @@ def transformed_batches(
 
 def dense_batch(batch: dict[str, Any]) -> dict[str, tf.Tensor]:
     """A transformed batch with its tokens dense: [B, T], padded with 0, T at least 1."""
-    return {key: _padded(value) if isinstance(value, tf.SparseTensor) else value for key, value in batch.items()}
+    return {
+        key: _padded(value) if isinstance(value, tf.SparseTensor) else value for key, value in batch.items()
+    }
 
 
 def _padded(tokens: tf.SparseTensor) -> tf.Tensor:

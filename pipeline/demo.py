@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -49,11 +50,12 @@ def _prepare_module() -> ModuleType:
 
 def _ask(console: Any, output: Path, movies_file: Path) -> None:
     """Serves the pushed model in a process of its own and asks it over both protocols."""
+    from cetnet_keras.cetnet import member_names
     from serving.client import GrpcClient, RestClient
     from serving.process import server_process
 
     spec = load_data_spec(RECIPE / "data.yaml")
-    members = [m.name or m.type for m in load_model_spec(RECIPE / "model.yaml").members or []]
+    members = member_names(load_model_spec(RECIPE / "model.yaml").members or [])
     row = _last_test_row(spec, output)
     movies = _movies(movies_file, row)
     with server_process(output / "serving" / spec.name, spec.name, output / "log.txt") as addresses:
@@ -61,7 +63,9 @@ def _ask(console: Any, output: Path, movies_file: Path) -> None:
         single = {name: np.array([value]) for name, value in row.items()}
         for protocol, client, address in (("REST", rest, addresses.rest), ("gRPC", grpc, addresses.grpc)):
             ctr = client.predict(single)["ctr"]
-            console.print(f"{protocol:<5} {address}  user {_shown(row['user_id'])}, movie {_shown(row['item_id'])}: ctr {ctr[0]:.6f}")
+            console.print(
+                f"{protocol:<5} {address}  user {_shown(row['user_id'])}, movie {_shown(row['item_id'])}: ctr {ctr[0]:.6f}"
+            )
         _show_ranking(console, spec, grpc, row, movies, members)
 
 
@@ -84,18 +88,27 @@ def _movies(path: Path, row: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _show_ranking(
-    console: Any, spec: DataSpec, client: Any, row: dict[str, Any], movies: list[dict[str, str]], members: list[str]
+    console: Any,
+    spec: DataSpec,
+    client: Any,
+    row: dict[str, Any],
+    movies: list[dict[str, str]],
+    members: Sequence[str],
 ) -> None:
     from rich.table import Table
 
     candidates = spec.with_role("candidate")
     columns = {name: np.array([movie[name] for movie in movies], object) for name in candidates}
     context = {name: np.array([row[name]]) for name in spec.with_role("context")}
-    ctr = client.predict(context | {name: value[np.newaxis] for name, value in columns.items()}, "rank")["ctr"][0]
+    ctr = client.predict(context | {name: value[np.newaxis] for name, value in columns.items()}, "rank")[
+        "ctr"
+    ][0]
     best = np.argsort(-ctr, kind="stable")[:_TOP]
     rows = {name: np.repeat(value, _TOP) for name, value in context.items()}
     explained = client.predict(rows | {name: value[best] for name, value in columns.items()}, "explain")
-    table = Table(title=f"Top {_TOP} of {len(movies)} movies for user {_shown(row['user_id'])}", title_justify="left")
+    table = Table(
+        title=f"Top {_TOP} of {len(movies)} movies for user {_shown(row['user_id'])}", title_justify="left"
+    )
     for head in ("", "movie", "ctr", *(f"{member}: ctr x weight" for member in members)):
         table.add_column(head, justify="left" if head == "movie" else "right")
     for place, movie in enumerate(best):

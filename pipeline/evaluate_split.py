@@ -22,13 +22,11 @@ class EvalSplit(NamedTuple):
     @classmethod
     def read(cls, spec: DataSpec, batches: tf.data.Dataset) -> "EvalSplit":
         """Reads labels and groups into memory; inputs stay a dataset, which is cached as it is first read."""
-        labels, groups = [], []
-        for batch in batches:
-            labels.append(batch[spec.label].numpy())
-            groups.append(batch[GROUP_KEY].numpy() if GROUP_KEY in batch else None)
-        group = np.concatenate(groups) if spec.group is not None else None
+        wanted = [spec.label] if spec.group is None else [spec.label, GROUP_KEY]
+        parts = list(batches.map(lambda batch: [batch[key] for key in wanted]).as_numpy_iterator())
+        label, *group = (np.concatenate(column) for column in zip(*parts, strict=True))
         inputs = batches.map(lambda batch: inputs_of(spec, batch)).cache()
-        return cls(inputs, np.concatenate(labels), group)
+        return cls(inputs, label, group[0] if group else None)
 
     def measure(self, ctr: np.ndarray) -> dict[str, float]:
         """auc, log_loss and, where there are groups, gauc and gauc_mean of predictions [N]; NaN where undefined."""
@@ -64,4 +62,6 @@ class EvaluateSplit(tf.keras.callbacks.Callback):
             measured |= {f"{name}_{metric}": value for metric, value in found.items()}
         if logs is not None:
             logs.update({f"eval_{key}": value for key, value in measured.items()})
-        logging.info("Evaluation %d: %s", epoch + 1, {key: round(value, 5) for key, value in measured.items()})
+        logging.info(
+            "Evaluation %d: %s", epoch + 1, {key: round(value, 5) for key, value in measured.items()}
+        )

@@ -17,14 +17,14 @@ REASONS = "reasons"  # custom property of a blessing: why the gate said no, a li
 
 
 @component
-def DataGate(anomalies: InputArtifact[ExampleAnomalies], allow: Parameter[int], code: Parameter[str]) -> None:  # noqa: N802
+def DataGate(anomalies: InputArtifact[ExampleAnomalies], allow: Parameter[int], code: Parameter[str]) -> None:
     """Stops the run where the data contradict the schema, unless anomalies are allowed. Raises InputError."""
     splits = artifact_utils.decode_split_names(anomalies.split_names)
     refuse_anomalies({split: Path(anomalies.uri) / f"Split-{split}" for split in splits}, allow=bool(allow))
 
 
 @component
-def ParityGate(  # noqa: N802
+def ParityGate(
     model: InputArtifact[Model],
     model_run: InputArtifact[ModelRun],
     examples: InputArtifact[Examples],

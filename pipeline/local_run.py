@@ -14,7 +14,7 @@ from google.protobuf import text_format
 from tfx.orchestration import metadata
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 
-from cetnet_keras.cetnet import default_members
+from cetnet_keras.cetnet import default_members, member_names
 from cetnet_keras.errors import InputError, WorkFailed
 from cetnet_keras.spec import DataSpec, ModelSpec
 from pipeline.artifacts import Outputs, latest_outputs
@@ -61,13 +61,12 @@ def run_pipeline(
     """
     (spec, data_text, base), (model_spec, model_text) = data, model
     members = model_spec.members or default_members(spec)
-    names = tuple(member.name or member.type for member in members)
     tfx = output / "tfx"
     job = Job(
         spec=spec,
         data_text=data_text,
         model_text=model_text,
-        members=names,
+        members=member_names(members),
         base=base,
         schema_file=_schema_file(spec, tfx),
         code=code_digest(members),
@@ -126,7 +125,11 @@ class _ComponentLog(logging.Handler):
 
 @contextmanager
 def _watched(progress: Progress) -> Iterator[None]:
-    logger, handler, verbosity = absl_logging.get_absl_logger(), _ComponentLog(progress), absl_logging.get_verbosity()
+    logger, handler, verbosity = (
+        absl_logging.get_absl_logger(),
+        _ComponentLog(progress),
+        absl_logging.get_verbosity(),
+    )
     logger.addHandler(handler)
     absl_logging.set_verbosity(absl_logging.INFO)  # not the logger's level: TFT puts that back to absl's own
     try:
@@ -148,5 +151,7 @@ def _result(spec: DataSpec, database: Path) -> RunResult:
     document = metrics_document(read_metrics(outputs("Evaluator").folder("evaluation")))
     document["reasons"] += [f"parity: {reason}" for reason in parity_reasons]
     document["blessed"] = document["blessed"] and not document["reasons"]
-    pushed = outputs("Pusher").artifacts["pushed_model"][0].custom_properties["pushed_destination"].string_value
+    pushed = (
+        outputs("Pusher").artifacts["pushed_model"][0].custom_properties["pushed_destination"].string_value
+    )
     return RunResult(document, document["blessed"], document["reasons"], Path(pushed) if pushed else None)

@@ -33,7 +33,9 @@ def parity_failures(spec: DataSpec, model: Path, offline_scores: Path, examples:
     wanted = {int(row): position for position, row in enumerate(offline[ROW_KEY])}
     rows, raw, serialised = _wanted_rows(spec, examples, wanted)
     if len(rows) != len(wanted):
-        return [f"{len(wanted) - len(rows)} of {len(wanted)} rows that training scored are not among the examples"]
+        return [
+            f"{len(wanted) - len(rows)} of {len(wanted)} rows that training scored are not among the examples"
+        ]
     expected = {key: offline[key][[wanted[row] for row in rows]] for key in _OUTPUTS}
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder) / spec.name
@@ -41,7 +43,10 @@ def parity_failures(spec: DataSpec, model: Path, offline_scores: Path, examples:
         (base / "1").symlink_to(model.absolute(), target_is_directory=True)
         try:
             with server_process(base, spec.name, Path(folder) / "log.txt") as addresses:
-                clients = {"gRPC": GrpcClient(addresses.grpc, spec.name), "REST": RestClient(addresses.rest, spec.name)}
+                clients: dict[str, Predictor] = {
+                    "gRPC": GrpcClient(addresses.grpc, spec.name),
+                    "REST": RestClient(addresses.rest, spec.name),
+                }
                 return [
                     failure
                     for protocol, client in clients.items()

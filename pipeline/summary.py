@@ -10,7 +10,13 @@ from rich.table import Table
 
 from cetnet_keras.spec import DataSpec
 
-_COLUMNS = {"auc": "AUC", "gauc": "gAUC", "gauc_mean": "gAUC (mean)", "log_loss": "log loss", "calibration": "calibration"}
+_COLUMNS = {
+    "auc": "AUC",
+    "gauc": "gAUC",
+    "gauc_mean": "gAUC (mean)",
+    "log_loss": "log loss",
+    "calibration": "calibration",
+}
 
 
 class ComponentProgress:
@@ -41,7 +47,7 @@ class ComponentProgress:
     def __call__(self, component: str, state: str) -> None:
         now = monotonic()
         if state == "running":
-            if not self._running == component and now - self._since > 1:
+            if self._running != component and now - self._since > 1:
                 self._line(f"{now - self._since:6.1f} s")
             self._running, self._since = component, now
             self._status.update(f"{component} is running ({now - self._first:.0f} s since the start)")

@@ -21,7 +21,9 @@ from pipeline.transform import MISSING_INT, slice_vocabulary, vocabulary_sizes
 from serving.signatures import ServableModel
 from serving.warmup import write_warmup
 
-OFFLINE_SCORES = "offline_scores.npz"  # in the model run's folder: what the parity gate compares served values with
+OFFLINE_SCORES = (
+    "offline_scores.npz"  # in the model run's folder: what the parity gate compares served values with
+)
 OFFLINE_ROWS = 1000
 
 
@@ -98,7 +100,9 @@ def _training_pairs(model: CETNet, batches: tf.data.Dataset, seed: int) -> tf.da
     spec, sizes = model.spec, model.vocabulary_sizes
 
     def pair(step: tf.Tensor, batch: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        inputs = replace_by_oov(inputs_of(spec, batch), spec, sizes, tf.stack([tf.constant(seed, tf.int64), step]))
+        inputs = replace_by_oov(
+            inputs_of(spec, batch), spec, sizes, tf.stack([tf.constant(seed, tf.int64), step])
+        )
         return inputs, batch[spec.label]
 
     return batches.enumerate().map(pair, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(4)
@@ -122,7 +126,11 @@ class ServingTransform(tf.Module):
     def __init__(self, spec: DataSpec, transformed: tft.TFTransformOutput) -> None:
         super().__init__(name="transform")
         self._loader = SavedModelLoader(transformed.transform_savedmodel_dir)
-        self._tables = [part for part in vars(self._loader).values() if isinstance(part, tf.__internal__.tracking.Trackable)]
+        self._tables = [
+            part
+            for part in vars(self._loader).values()
+            if isinstance(part, tf.__internal__.tracking.Trackable)
+        ]
         self._numbers = frozenset(name for name, raw_type in spec.raw_types.items() if raw_type != "string")
 
     def __call__(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:

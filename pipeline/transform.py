@@ -1,13 +1,19 @@
 """preprocessing_fn: raw columns to ids and numbers, one graph for training and for every signature of the served model."""
 
-from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_transform as tft
 
 from cetnet_keras.embeddings import missing_key
-from cetnet_keras.spec import ROW_KEY, BagFeature, CategoricalFeature, DataSpec, NumericFeature, SequenceFeature, parse_spec
+from cetnet_keras.spec import (
+    ROW_KEY,
+    BagFeature,
+    DataSpec,
+    NumericFeature,
+    SequenceFeature,
+    parse_spec,
+)
 
 GROUP_KEY = "cetnet_group"  # hash of the group's raw value, for gAUC in training
 MISSING_INT = -1  # what an int64 column holds where the cell was empty
@@ -24,10 +30,12 @@ def preprocessing_fn(inputs: Tensors, custom_config: dict[str, Any]) -> Tensors:
         ids int64 [B], tokens sparse int64 [B, T], numbers float32 [B] with their missing indicators.
     """
     spec = parse_spec(DataSpec, custom_config["data_spec"], "data.yaml")
-    vocabularies = {owner: _vocabulary(spec, owner, inputs) for owner in spec.owners if has_vocabulary(spec, owner)}
+    vocabularies = {
+        owner: _vocabulary(spec, owner, inputs) for owner in spec.owners if has_vocabulary(spec, owner)
+    }
     outputs: Tensors = {spec.label: inputs[spec.label], ROW_KEY: inputs[ROW_KEY]}
     if spec.group is not None:
-        group = _text(inputs[spec.group], lambda dense: dense)
+        group = _text(inputs[spec.group])
         outputs[GROUP_KEY] = tf.strings.to_hash_bucket_fast(group, 2**62)
     for name, feature in spec.features.items():
         if isinstance(feature, NumericFeature):
@@ -55,16 +63,21 @@ def slice_vocabulary(key: str) -> str:
 
 def vocabulary_sizes(spec: DataSpec, transformed: tft.TFTransformOutput) -> dict[str, int]:
     """Ids beside 0 of each owner, out-of-vocabulary ids included: what CETNet needs to know of the data."""
-    sizes = {}
-    for owner in spec.owners:
-        feature = spec.features[owner]
-        if isinstance(feature, NumericFeature):
-            sizes[owner] = feature.buckets
-        elif has_vocabulary(spec, owner):
-            sizes[owner] = transformed.vocabulary_size_by_name(owner) + spec.oov_buckets(owner)
-        else:
-            sizes[owner] = feature.hash_buckets or feature.identity + spec.oov_buckets(owner)
-    return sizes
+    return {
+        owner: (
+            transformed.vocabulary_size_by_name(owner)
+            if has_vocabulary(spec, owner)
+            else _fixed_size(spec, owner)
+        )
+        + spec.oov_buckets(owner)
+        for owner in spec.owners
+    }
+
+
+def _fixed_size(spec: DataSpec, owner: str) -> int:
+    """Ids of an owner whose spec says how many there are: quantiles, hash buckets, or the range of an identity."""
+    sizes = (getattr(spec.features[owner], key, None) for key in ("buckets", "hash_buckets", "identity"))
+    return next(size for size in sizes if size is not None)
 
 
 def _flat(tokens: Any) -> tf.Tensor:
@@ -84,12 +97,12 @@ def _vocabulary(spec: DataSpec, owner: str, inputs: Tensors) -> Any:
     )
 
 
-def _text(raw: Any, dense: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+def _text(raw: Any) -> tf.Tensor:
     """A raw id as text, [B]; an empty one where it is missing."""
-    if isinstance(raw, tf.SparseTensor):  # int64: the cell may be absent
-        number = _dense(raw, MISSING_INT)
-        return tf.where(number == MISSING_INT, "", tf.strings.as_string(number))
-    return dense(raw)
+    if not isinstance(raw, tf.SparseTensor):
+        return raw
+    number = _dense(raw, MISSING_INT)  # int64: the cell may be absent
+    return tf.where(number == MISSING_INT, "", tf.strings.as_string(number))
 
 
 def _dense(raw: tf.SparseTensor, default: Any) -> tf.Tensor:
@@ -101,10 +114,12 @@ def _dense(raw: tf.SparseTensor, default: Any) -> tf.Tensor:
 def _tokens(spec: DataSpec, name: str, raw: Any) -> Any:
     """A column's tokens as text: [B], or ragged [B, T] for a sequence (oldest first) or bag."""
     feature = spec.features[name]
-    if isinstance(feature, CategoricalFeature):
-        return _text(raw, lambda dense: dense)
+    if not isinstance(feature, SequenceFeature | BagFeature):
+        return _text(raw)
     tokens = tf.strings.split(raw, feature.separator)
-    if not (isinstance(feature, SequenceFeature) and feature.align):  # aligned columns keep step with one another
+    if not (
+        isinstance(feature, SequenceFeature) and feature.align
+    ):  # aligned columns keep step with one another
         tokens = tf.ragged.boolean_mask(tokens, tokens != "")
     length = feature.max_length
     tokens = tokens[:, :length] if isinstance(feature, BagFeature) else tokens[:, -length:]
@@ -121,8 +136,8 @@ def _dtype(spec: DataSpec, name: str) -> str:
 
 def _ids(spec: DataSpec, name: str, tokens: Any, vocabulary: Any) -> Any:
     """Ids: 0 for an empty token, then the known ones, then out-of-vocabulary."""
-    owner = spec.features[spec.owner(name)]
-    flat = _flat(tokens)
+    owner, flat = spec.features[spec.owner(name)], _flat(tokens)
+    assert not isinstance(owner, NumericFeature)
     if vocabulary is not None:
         buckets = spec.oov_buckets(spec.owner(name))
         found = tft.apply_vocabulary(flat, vocabulary, num_oov_buckets=buckets)
@@ -131,7 +146,9 @@ def _ids(spec: DataSpec, name: str, tokens: Any, vocabulary: Any) -> Any:
     else:
         number = tf.strings.to_number(tf.where(flat == "", str(MISSING_INT), flat), tf.int64)
         flat = tf.where(number < 0, "", flat)
-        found = tf.minimum(number, owner.identity)  # whatever is too large is out of vocabulary
+        found = tf.minimum(
+            number, _fixed_size(spec, spec.owner(name))
+        )  # whatever is too large is out of vocabulary
     ids = tf.where(flat == "", tf.zeros_like(found), found + 1)
     return tokens.with_flat_values(ids).to_sparse() if isinstance(tokens, tf.RaggedTensor) else ids
 

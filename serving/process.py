@@ -33,17 +33,23 @@ def server_process(base_path: Path, name: str, log: Path) -> Iterator[Addresses]
     command = [sys.executable, "-m", "cetnet_keras.cli", "serve", str(base_path), "--name", name]
     command += ["--rest-port", "0", "--grpc-port", "0", "--log", str(log)]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
     try:
         assert process.stdout is not None and process.stderr is not None
         seen = []
         for line in process.stdout:
             seen.append(line)
-            rest, grpc = (re.search(rf"{kind}\S*\s+(?:\w+://)?(\S+:\d+)", "".join(seen)) for kind in ("REST", "gRPC"))
+            rest, grpc = (
+                re.search(rf"{kind}\S*\s+(?:\w+://)?(\S+:\d+)", "".join(seen)) for kind in ("REST", "gRPC")
+            )
             if "ready" in "".join(seen) and rest and grpc:
                 yield Addresses(rest[1], grpc[1])
                 return
-        raise WorkFailed(f"{base_path}: the server ended before it was ready: {process.stderr.read().strip()}")
+        raise WorkFailed(
+            f"{base_path}: the server ended before it was ready: {process.stderr.read().strip()}"
+        )
     finally:
         process.terminate()
         process.communicate()

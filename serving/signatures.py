@@ -1,4 +1,4 @@
-"""The signatures of the pushed SavedModel. The transform graph is inside each of them: training and serving cannot differ."""
+"""The signatures of the pushed SavedModel, each with the transform graph inside: training and serving cannot differ."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -55,7 +55,9 @@ class ServableModel(tf.Module):
         if candidates:
             signatures["rank"] = tf.function(self._rank, autograph=False).get_concrete_function(**rank)
         if self._slice_values:
-            signatures["slices"] = tf.function(self._slices, autograph=False).get_concrete_function(serialised)
+            signatures["slices"] = tf.function(self._slices, autograph=False).get_concrete_function(
+                serialised
+            )
         tf.saved_model.save(self, path, signatures=signatures)
 
     def _serve(self, **raw: tf.Tensor) -> Tensors:
@@ -80,7 +82,9 @@ class ServableModel(tf.Module):
         text = raw if raw.dtype == tf.string else tf.strings.as_string(raw)
         if isinstance(feature, BagFeature):
             text = tf.strings.split(text, feature.separator).to_tensor("")
-        known = tf.reduce_any(text[..., tf.newaxis] == tf.constant(list(values), tf.string, [len(values)]), axis=-1)
+        known = tf.reduce_any(
+            text[..., tf.newaxis] == tf.constant(list(values), tf.string, [len(values)]), axis=-1
+        )
         kept = tf.where(known, text, "other")
         return tf.where(text == "", "", kept) if isinstance(feature, BagFeature) else kept
 

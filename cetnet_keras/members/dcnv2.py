@@ -47,7 +47,12 @@ class Dcnv2Member(Member):
             raise ValueError(f"`rank` must be 1 or more, or none. Received: rank={rank!r}")
         if structure not in ("parallel", "stacked"):
             raise ValueError(f"`structure` must be parallel or stacked. Received: structure={structure!r}")
-        self.cross_layers, self.rank, self.hidden, self.structure = cross_layers, rank, tuple(hidden), structure
+        self.cross_layers, self.rank, self.hidden, self.structure = (
+            cross_layers,
+            rank,
+            tuple(hidden),
+            structure,
+        )
         self._crosses = [
             tfrs.layers.dcn.Cross(projection_dim=rank, dtype=self.dtype_policy, name=f"cross_{i}")
             for i in range(cross_layers)

@@ -135,7 +135,8 @@ class DhenLayer(tf.keras.layers.Layer):
         self.ensemble, self.dropout = ensemble, dropout
         policy = self.dtype_policy
         self._interactions = [
-            Interaction(kind, rows, rank, dtype=policy, name=f"{kind}_{i}") for i, kind in enumerate(self.interactions)
+            Interaction(kind, rows, rank, dtype=policy, name=f"{kind}_{i}")
+            for i, kind in enumerate(self.interactions)
         ]
         self._norm = tf.keras.layers.LayerNormalization(epsilon=1e-5, dtype=policy, name="norm")
         self._drop = tf.keras.layers.Dropout(dropout, dtype=policy) if dropout else None
@@ -207,7 +208,9 @@ class DhenMember(Member):
         policy = self.dtype_policy
         with_ids = sum(self.spec.has_ids(name) for name in self.spec.features)
         has_numbers = with_ids < len(self.spec.features)
-        self._dense_row = tf.keras.layers.Dense(self.embedding_dim, dtype=policy, name="dense_row") if has_numbers else None
+        self._dense_row = (
+            tf.keras.layers.Dense(self.embedding_dim, dtype=policy, name="dense_row") if has_numbers else None
+        )
         self._stack = [
             DhenLayer(
                 self.interactions,

@@ -30,7 +30,11 @@ class LocalActivation(tf.keras.layers.Layer):
     """
 
     def __init__(
-        self, hidden: Sequence[int] = (64, 32), activation: str = "sigmoid", softmax: bool = False, **kwargs: Any
+        self,
+        hidden: Sequence[int] = (64, 32),
+        activation: str = "sigmoid",
+        softmax: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.hidden, self.activation, self.softmax = tuple(hidden), activation, softmax
@@ -38,12 +42,17 @@ class LocalActivation(tf.keras.layers.Layer):
         self._score = tf.keras.layers.Dense(1, dtype=self.dtype_policy, name="score")
 
     def call(self, query: tf.Tensor, tokens: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        tokens, mask = tf.cast(tokens, query.dtype), tf.cast(mask, query.dtype)  # Keras casts the first argument alone
+        tokens, mask = (
+            tf.cast(tokens, query.dtype),
+            tf.cast(mask, query.dtype),
+        )  # Keras casts the first argument alone
         queries = tf.zeros_like(tokens) + query[:, tf.newaxis, :]  # [B, T, n]
         pairs = tf.concat([queries, tokens, queries - tokens, queries * tokens], axis=-1)
         score = self._score(self._mlp(pairs))[:, :, 0]  # [B, T]
         if self.softmax:
-            score = tf.nn.softmax(score + (mask - 1) * (score.dtype.max / 4), axis=-1)  # padding attends to nothing
+            score = tf.nn.softmax(
+                score + (mask - 1) * (score.dtype.max / 4), axis=-1
+            )  # padding attends to nothing
         return tf.reduce_sum((score * mask)[:, :, tf.newaxis] * tokens, axis=1)
 
     def get_config(self) -> dict[str, Any]:

@@ -34,7 +34,9 @@ def member_class(name: str) -> type[Member]:
     if not attribute:
         close = difflib.get_close_matches(name, _MEMBERS, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
-        raise ValueError(f"unknown member {name!r}: {hint}Known: {', '.join(sorted(_MEMBERS))}; or package.module:Class")
+        raise ValueError(
+            f"unknown member {name!r}: {hint}Known: {', '.join(sorted(_MEMBERS))}; or package.module:Class"
+        )
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:

@@ -33,7 +33,7 @@ class MemberSpec(SpecModel):
         return value
 
     @property
-    def options(self) -> dict[str, object]:
+    def options(self) -> dict[str, Any]:
         """The member's own options, such as the number of layers."""
         return dict(self.model_extra or {})
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from cetnet_keras.spec import DataSpec
 
 
-class Doubler(tf.Module):
+class Adder(tf.Module):
     """Adds its inputs up, whatever they are called."""
 
 
@@ -16,7 +16,7 @@ def inputs_after_saving(names: list[str], folder: Path) -> list[str]:
     """The names of a signature's inputs once it is saved and loaded."""
     specs = {name: tf.TensorSpec([None], tf.float32, name) for name in names}
     signature = tf.function(lambda inputs: {"ctr": tf.add_n(list(inputs.values()))}, input_signature=[specs])
-    module = Doubler()
+    module = Adder()
     module.signature = signature
     tf.saved_model.save(module, str(folder), signatures={"serving_default": signature})
     loaded = tf.saved_model.load(str(folder)).signatures["serving_default"]

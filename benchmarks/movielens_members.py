@@ -49,7 +49,7 @@ def main() -> None:
     for name in arguments.singles:
         options = recipe.members[0].model_dump(exclude={"type", "name"})
         models[f"{name} alone"] = recipe.model_copy(update={"members": [MemberSpec(type=name, **options)]})
-    console, found = Console(), {}
+    console, found = Console(), dict[str, list[dict[str, float]]]()
     for name, spec in models.items():
         found[name] = []
         for seed in arguments.seeds:

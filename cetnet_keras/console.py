@@ -53,10 +53,8 @@ def quiet(log: Path | None = None, *, stderr: bool = False) -> Iterator[Console]
     before = _now
     with ExitStack() as leave:
         leave.callback(_set, before)
-        if before is None:
-            _now = _Quiet(_kept(1, leave), _kept(2, leave), log)
-        else:
-            _now = before._replace(log=log or before.log)
+        inner = before and before._replace(log=log or before.log)
+        _now = inner or _Quiet(_kept(1, leave), _kept(2, leave), log)
         if before is None or log:
             leave.enter_context(_led_to(leave.enter_context(_opened(log))))
         try:

@@ -45,8 +45,9 @@ class LazyAdam(tf.keras.optimizers.Adam):
     """Adam (Kingma and Ba 2015) that, for a sparse gradient, reads and writes the touched rows alone.
 
     For a row in the batch the update is Adam's own; moments of other rows rest until the row comes back, where stock
-    Adam lets them decay and goes on moving the row. Other variables get plain Adam. The L2 penalty, embedding_l2 / 2 * ||row||^2, enters the gradient
-    here, after duplicate ids and replicas are summed, so that N replicas give one replica's numbers.
+    Adam lets them decay and goes on moving the row. Other variables get plain Adam. The L2 penalty,
+    embedding_l2 / 2 * ||row||^2, enters the gradient here, after duplicate ids and replicas are summed, so that N
+    replicas give one replica's numbers.
     Source: our choice; the penalty on whole tables is FuxiCTR's.
 
     Args:

@@ -124,8 +124,16 @@ def test_a_copied_checkout_gets_an_environment_of_its_own(checkout: Path) -> Non
 
 
 def test_two_calls_at_once_make_one_environment(checkout: Path) -> None:
-    call = {"cwd": checkout, "env": environment(), "stdout": subprocess.PIPE, "text": True}
-    both = [subprocess.Popen([sys.executable, "bootstrap.py"], **call) for _ in range(2)]
+    both = [
+        subprocess.Popen(
+            [sys.executable, "bootstrap.py"],
+            cwd=checkout,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
     printed = sorted(process.communicate()[0] for process in both)
     if any(process.returncode for process in both):
         set_up(checkout)  # skips where no package index can be reached

@@ -150,10 +150,8 @@ class DhenLayer(tf.keras.layers.Layer):
 
     def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         outputs = [interaction(x) for interaction in self._interactions]
-        if self._ensemble is not None:
-            together = mix_rows(self._ensemble, tf.concat(outputs, axis=1))
-        else:
-            together = tf.add_n(outputs)
+        mixes = self._ensemble is not None
+        together = mix_rows(self._ensemble, tf.concat(outputs, axis=1)) if mixes else tf.add_n(outputs)
         if self._drop is not None:
             together = self._drop(together, training=training)
         shortcut = x if self._shortcut is None else mix_rows(self._shortcut, x)

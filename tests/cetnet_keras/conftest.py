@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import cetnet_keras  # before TensorFlow: it chooses Keras 2
 import numpy as np
 import pytest
 import tensorflow as tf
+
+import cetnet_keras
 from cetnet_keras.cetnet import input_signature
 
 EVERY_KIND = {
@@ -79,7 +80,10 @@ class _Holder(tf.keras.Model):
         return {"layer": tf.keras.utils.serialize_keras_object(self.layer)}
 
     def get_build_config(self) -> dict[str, Any]:
-        return {"inputs": tf.nest.map_structure(lambda x: f"{x.dtype.name} {json.dumps(x.shape.as_list())}", self.seen)}
+        def written(entry: tf.TensorSpec) -> str:
+            return f"{entry.dtype.name} {json.dumps(entry.shape.as_list())}"
+
+        return {"inputs": tf.nest.map_structure(written, self.seen)}
 
     def build_from_config(self, config: dict[str, Any]) -> None:
         def zeros(entry: str) -> tf.Tensor:
@@ -97,7 +101,9 @@ def _specs_with_open_batch(inputs: list[Any]) -> list[Any]:
     return tf.nest.map_structure(lambda x: tf.TensorSpec([None, *x.shape[1:]], x.dtype), inputs)
 
 
-def assert_layer_contract(layer: Any, inputs: list[Any], folder: Path, float32_outputs: tuple[int, ...] = ()) -> None:
+def assert_layer_contract(
+    layer: Any, inputs: list[Any], folder: Path, float32_outputs: tuple[int, ...] = ()
+) -> None:
     """Checks what holds for every layer of the library.
 
     Its config, through JSON, and the .keras format and a SavedModel give back a layer with the same outputs; the batch
@@ -155,7 +161,10 @@ def replica_training(
         return
     program = Path(__file__).with_name("replica_training.py")
     output = tmp_path_factory.mktemp("replicas") / "found"
-    with open(f"{output}.log", "w") as log, subprocess.Popen([sys.executable, program, output], stderr=log) as process:
+    with (
+        open(f"{output}.log", "w") as log,
+        subprocess.Popen([sys.executable, program, output], stderr=log) as process,
+    ):
         yield process, output
         process.kill()  # where the tests were stopped before they asked for it
 

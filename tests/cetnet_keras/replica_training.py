@@ -4,14 +4,20 @@ Logical devices can only be made before TensorFlow starts: hence a process of it
 where OUTPUT.npz gets the weights and OUTPUT.json the ops that were found.
 """
 
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+
 import json
 import sys
 from collections.abc import Callable
 from typing import Any
 
-import cetnet_keras  # before TensorFlow: it chooses Keras 2
 import numpy as np
 import tensorflow as tf
+
+import cetnet_keras
 
 USERS, ITEMS, BATCH = 1009, 40, 8
 ROWS = 1 + USERS + ITEMS  # of a table; nothing else in the model has this size
@@ -87,9 +93,16 @@ def training_ops(model: cetnet_keras.CETNet) -> dict[str, Any]:
         graph = model.train_tf_function.get_concrete_function(iterator).graph.as_graph_def(add_shapes=True)
     nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
     shapes = [(node, shape) for node in nodes for shape in node.attr["_output_shapes"].list.shape]
-    as_large = {f"{node.op} {node.name}" for node, shape in shapes if ROWS in [entry.size for entry in shape.dim]}
+    as_large = {
+        f"{node.op} {node.name}" for node, shape in shapes if ROWS in [entry.size for entry in shape.dim]
+    }
     known = sum(not shape.unknown_rank for _, shape in shapes)
-    return {"total": len(nodes), "outputs": len(shapes), "of_known_rank": known, "of_table_size": sorted(as_large)}
+    return {
+        "total": len(nodes),
+        "outputs": len(shapes),
+        "of_known_rank": known,
+        "of_table_size": sorted(as_large),
+    }
 
 
 def main(output: str) -> None:

@@ -5,8 +5,16 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import tensorflow as tf
+
 from cetnet_keras import DataSpec
-from cetnet_keras.behaviours import Behaviour, behaviours, candidate_embedding, flat_fields, mean_of_tokens, tokens_of
+from cetnet_keras.behaviours import (
+    Behaviour,
+    behaviours,
+    candidate_embedding,
+    flat_fields,
+    mean_of_tokens,
+    tokens_of,
+)
 from cetnet_keras.embeddings import EmbeddedFeatures
 
 ITEM = {"type": "categorical", "role": "candidate"}
@@ -46,16 +54,24 @@ def test_a_behaviour_with_a_column_that_has_no_candidate_has_none(make_spec: Cal
 
 
 def test_columns_of_one_behaviour_stand_side_by_side_the_shorter_padded_at_its_end(aligned: DataSpec) -> None:
-    long, short = np.random.default_rng(0).normal(size=(2, 3, 2)), np.random.default_rng(1).normal(size=(2, 1, 2))
+    long, short = (
+        np.random.default_rng(0).normal(size=(2, 3, 2)),
+        np.random.default_rng(1).normal(size=(2, 1, 2)),
+    )
     features = EmbeddedFeatures(
         fields=tf.constant(np.arange(8.0).reshape(2, 2, 2)),
         dense=tf.zeros([2, 0]),
         sequences={"item_history": tf.constant(long), "cate_history": tf.constant(short)},
-        masks={"item_history": tf.constant([[1.0, 1, 0], [0, 0, 0]]), "cate_history": tf.constant([[1.0], [1.0]])},
+        masks={
+            "item_history": tf.constant([[1.0, 1, 0], [0, 0, 0]]),
+            "cate_history": tf.constant([[1.0], [1.0]]),
+        },
     )
     behaviour = behaviours(aligned)[1]
     tokens, mask = tokens_of(features, behaviour)
-    np.testing.assert_array_equal(tokens, np.concatenate([long, np.pad(short, [(0, 0), (0, 2), (0, 0)])], axis=-1))
+    np.testing.assert_array_equal(
+        tokens, np.concatenate([long, np.pad(short, [(0, 0), (0, 2), (0, 0)])], axis=-1)
+    )
     np.testing.assert_array_equal(mask, [[1, 1, 0], [1, 0, 0]])
     query = candidate_embedding(features, aligned, behaviour)  # item, then cate, as their sequences stand
     np.testing.assert_array_equal(query, [[2, 3, 0, 1], [6, 7, 4, 5]])

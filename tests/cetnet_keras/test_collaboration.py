@@ -5,10 +5,11 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
-from cetnet_keras import symmetric_kl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+
+from cetnet_keras import symmetric_kl
 
 
 def kl(p: np.ndarray, q: np.ndarray) -> np.ndarray:
@@ -24,7 +25,9 @@ def reference(logit: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("members", [2, 3, 5])
 def test_it_is_the_mean_over_pairs_of_half_the_divergence_both_ways(members: int) -> None:
     logit = np.random.default_rng(members).normal(0, 3, (8, members))
-    np.testing.assert_allclose(symmetric_kl(tf.constant(logit, tf.float32)), reference(logit), rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(
+        symmetric_kl(tf.constant(logit, tf.float32)), reference(logit), rtol=1e-4, atol=1e-7
+    )
 
 
 def test_one_member_has_nobody_to_differ_from() -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from cetnet_keras import ConfidenceWeight
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+
+from cetnet_keras import ConfidenceWeight
 
 LOGIT = np.array([[-3.0, 0.0, 0.5], [2.0, 2.0, -2.0], [0.1, -6.0, 9.0]])
 

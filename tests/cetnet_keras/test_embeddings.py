@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+
 from cetnet_keras import DataSpec, FeatureEmbedding
 from cetnet_keras.embeddings import EmbeddingTable, ZeroRows, candidate_of
 
@@ -26,15 +27,21 @@ def layer(spec: DataSpec, sizes: dict[str, int], batch: dict[str, np.ndarray]) -
 
 def looked_up(layer: FeatureEmbedding, owner: str, ids: np.ndarray) -> np.ndarray:
     table = layer.get_weights()[0].astype(np.float64)
-    return np.stack([table[OFFSET[owner] + i - 1] if i > 0 else np.zeros(3) for i in ids.ravel()]).reshape(*ids.shape, 3)
+    return np.stack([table[OFFSET[owner] + i - 1] if i > 0 else np.zeros(3) for i in ids.ravel()]).reshape(
+        *ids.shape, 3
+    )
 
 
-def test_vocabularies_lie_end_to_end_behind_one_padding_row(layer: FeatureEmbedding, batch: dict[str, np.ndarray]) -> None:
+def test_vocabularies_lie_end_to_end_behind_one_padding_row(
+    layer: FeatureEmbedding, batch: dict[str, np.ndarray]
+) -> None:
     features = layer(batch)
     np.testing.assert_allclose(features.fields[:, 0], looked_up(layer, "user", batch["user"]), rtol=1e-6)
     np.testing.assert_allclose(features.fields[:, 1], looked_up(layer, "item", batch["item"]), rtol=1e-6)
     np.testing.assert_allclose(features.fields[:, 3], looked_up(layer, "score", batch["score"]), rtol=1e-6)
-    np.testing.assert_allclose(features.sequences["history"], looked_up(layer, "item", batch["history"]), rtol=1e-6)
+    np.testing.assert_allclose(
+        features.sequences["history"], looked_up(layer, "item", batch["history"]), rtol=1e-6
+    )
     np.testing.assert_array_equal(features.masks["history"], batch["history"] > 0)
     np.testing.assert_array_equal(features.dense, np.stack([batch["age"], batch["age/missing"]], axis=1))
 
@@ -51,7 +58,9 @@ def test_a_bag_is_pooled_over_its_tokens_alone(pooling: str, make_spec: MakeSpec
     np.testing.assert_array_equal(none, [0, 0, 0])
 
 
-def test_padding_is_zero_and_gets_no_gradient_whatever_its_row_holds(layer: FeatureEmbedding, batch: dict[str, Any]) -> None:
+def test_padding_is_zero_and_gets_no_gradient_whatever_its_row_holds(
+    layer: FeatureEmbedding, batch: dict[str, Any]
+) -> None:
     padding = batch | {key: np.zeros_like(batch[key]) for key in ("user", "item", "tags", "score", "history")}
     with tf.GradientTape() as tape:
         features = layer(padding)
@@ -110,11 +119,15 @@ def test_the_candidate_of_a_sequence_shares_its_rows(make_spec: MakeSpec) -> Non
 
 
 def test_a_feature_without_a_size_is_refused(spec: DataSpec) -> None:
-    with pytest.raises(ValueError, match=r"`vocabulary_sizes` lacks tags, score\. Received: {'user': 7, 'item': 5}"):
+    with pytest.raises(
+        ValueError, match=r"`vocabulary_sizes` lacks tags, score\. Received: {'user': 7, 'item': 5}"
+    ):
         FeatureEmbedding(spec, {"user": 7, "item": 5})
 
 
-def test_contract(layer: FeatureEmbedding, batch: Any, assert_layer_contract: Callable[..., None], tmp_path: Path) -> None:
+def test_contract(
+    layer: FeatureEmbedding, batch: Any, assert_layer_contract: Callable[..., None], tmp_path: Path
+) -> None:
     assert_layer_contract(layer, [batch], tmp_path)
 
 

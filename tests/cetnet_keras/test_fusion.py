@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from cetnet_keras import Fusion
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+
+from cetnet_keras import Fusion
 
 RNG = np.random.default_rng(0)
 EMBEDDINGS = [RNG.normal(size=(4, 3)), RNG.normal(size=(4, 2))]  # widths may differ
@@ -37,7 +38,9 @@ def test_paper_reads_the_weighted_output_embeddings_by_one_linear_map(randomise:
 
 
 def test_mixture_is_the_weighted_mean_of_probabilities() -> None:
-    np.testing.assert_allclose(sigmoid(fused(Fusion("mixture"))), (WEIGHT * sigmoid(LOGIT)).sum(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(
+        sigmoid(fused(Fusion("mixture"))), (WEIGHT * sigmoid(LOGIT)).sum(axis=1), rtol=1e-5
+    )
 
 
 def test_mean_is_the_plain_mean_of_probabilities() -> None:

@@ -6,12 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+
 from cetnet_keras.mlp import Mlp
 
 INPUTS = np.random.default_rng(0).normal(size=(3, 2, 4)).astype(np.float32)
 
 
-def test_every_layer_is_a_linear_map_and_an_activation_the_last_one_too(randomise: Callable[..., None]) -> None:
+def test_every_layer_is_a_linear_map_and_an_activation_the_last_one_too(
+    randomise: Callable[..., None],
+) -> None:
     mlp = Mlp([5, 2], activation="tanh")
     mlp(INPUTS)
     randomise(mlp)

@@ -5,9 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import tensorflow as tf
-from cetnet_keras import DataSpec, replace_by_oov
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from cetnet_keras import DataSpec, replace_by_oov
 
 SIZES = {"item": 12, "page": 6, "hour": 4}
 SEED = tf.constant([42, 7], tf.int64)
@@ -45,7 +46,9 @@ def replaced(oov_spec: DataSpec, ids: dict[str, np.ndarray]) -> dict[str, np.nda
 
 
 @pytest.mark.parametrize(("name", "rate"), [("item", 0.2), ("history", 0.2), ("hour", 0.01)])
-def test_ids_are_replaced_at_the_rate_of_their_vocabulary(name: str, rate: float, ids: dict, replaced: dict) -> None:
+def test_ids_are_replaced_at_the_rate_of_their_vocabulary(
+    name: str, rate: float, ids: dict, replaced: dict
+) -> None:
     known = ids[name] > 0
     deviation = np.sqrt(rate * (1 - rate) / known.sum())
     assert abs(np.mean((replaced[name] != ids[name])[known]) - rate) < 5 * deviation
@@ -75,7 +78,9 @@ def test_another_seed_replaces_others(oov_spec: DataSpec, ids: dict, replaced: d
     again = replace_by_oov(ids, oov_spec, SIZES, SEED)
     np.testing.assert_array_equal(again["item"], replaced["item"])
     for other in ([43, 7], [42, 8]):
-        differs = replace_by_oov(ids, oov_spec, SIZES, tf.constant(other, tf.int64))["item"] != replaced["item"]
+        differs = (
+            replace_by_oov(ids, oov_spec, SIZES, tf.constant(other, tf.int64))["item"] != replaced["item"]
+        )
         assert 0.2 < np.mean(differs) < 0.5  # two independent draws at 0.2 differ in about 0.33 of the ids
 
 

@@ -3,8 +3,9 @@
 import subprocess
 import sys
 
-import cetnet_keras
 import pytest
+
+import cetnet_keras
 
 PUBLIC = [
     "CETNet",

@@ -38,7 +38,9 @@ def test_two_replicas_give_the_weights_of_one(optimizer: str, tables: int, train
 
 @pytest.mark.parametrize("optimizer", ["lazy_adam", "row_wise_adagrad"])
 @pytest.mark.parametrize("replicas", [1, 2])
-def test_no_op_of_a_training_step_is_as_large_as_a_table(optimizer: str, replicas: int, trainings: Trainings) -> None:
+def test_no_op_of_a_training_step_is_as_large_as_a_table(
+    optimizer: str, replicas: int, trainings: Trainings
+) -> None:
     ops = trainings.ops[f"{optimizer} {replicas}"]
     assert ops["total"] > 300 * replicas
     assert ops["of_known_rank"] > 0.9 * ops["outputs"]

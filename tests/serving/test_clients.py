@@ -31,9 +31,9 @@ ROWS = {"user": ["a", "\u00e9", ""], "item": [0, 2, -3], "price": [0.1, float("n
 @pytest.fixture(params=["REST", "gRPC"])
 def ask(request: pytest.FixtureRequest, server: ModelServer) -> Any:
     """Makes a client of either kind for the server."""
-    clients = {"REST": (RestClient, server.rest_target), "gRPC": (GrpcClient, server.grpc_target)}
+    clients: dict[str, tuple[Any, str]] = {"REST": (RestClient, server.rest_target), "gRPC": (GrpcClient, server.grpc_target)}
     kind, target = clients[request.param]
-    made = []
+    made: list[Client] = []
 
     def make(name: str = "clicks", **options: Any) -> Client:
         made.append(kind(target, name, **options))

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+
 from cetnet_keras import DataSpec
 from cetnet_keras.members import Dcnv2Member
 
@@ -35,7 +36,13 @@ def test_member_follows_the_paper(
     structure: str, rank: int | None, make_spec: MakeSpec, randomise: Callable[..., None]
 ) -> None:
     member = Dcnv2Member(
-        make_spec(FEATURES), {"item": 4}, embedding_dim=2, cross_layers=2, rank=rank, hidden=[3], structure=structure
+        make_spec(FEATURES),
+        {"item": 4},
+        embedding_dim=2,
+        cross_layers=2,
+        rank=rank,
+        hidden=[3],
+        structure=structure,
     )
     member(BATCH)
     randomise(member)
@@ -44,7 +51,9 @@ def test_member_follows_the_paper(
     logit_kernel, logit_bias = next(weights), next(weights)
     crossed = x
     for _ in range(2):
-        w = next(weights) if rank is None else next(weights) @ next(weights)  # x W^T of the paper is x @ kernel
+        w = (
+            next(weights) if rank is None else next(weights) @ next(weights)
+        )  # x W^T of the paper is x @ kernel
         crossed = x * (crossed @ w + next(weights)) + crossed
     kernel, bias = next(weights), next(weights)
     deep = np.maximum((crossed if structure == "stacked" else x) @ kernel + bias, 0)
@@ -54,7 +63,9 @@ def test_member_follows_the_paper(
     np.testing.assert_allclose(logit, (expected @ logit_kernel + logit_bias)[:, 0], rtol=1e-4, atol=1e-5)
 
 
-def test_projection_is_an_mlp_from_the_output_embedding(make_spec: MakeSpec, randomise: Callable[..., None]) -> None:
+def test_projection_is_an_mlp_from_the_output_embedding(
+    make_spec: MakeSpec, randomise: Callable[..., None]
+) -> None:
     member = Dcnv2Member(make_spec(FEATURES), {"item": 4}, embedding_dim=2, projection=[3], hidden=[2])
     member(BATCH)
     randomise(member)

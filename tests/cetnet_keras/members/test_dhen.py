@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from cetnet_keras import DataSpec
 from cetnet_keras.members import DhenMember
 from cetnet_keras.members.dhen import INTERACTIONS, DhenLayer, Interaction
@@ -87,11 +88,15 @@ def normalised(x: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("ensemble", ["concat", "sum"])
 @pytest.mark.parametrize("rows", [4, 3])
-def test_layer_normalises_ensemble_plus_shortcut(ensemble: str, rows: int, randomise: Callable[..., None]) -> None:
+def test_layer_normalises_ensemble_plus_shortcut(
+    ensemble: str, rows: int, randomise: Callable[..., None]
+) -> None:
     layer = DhenLayer(["dot", "linear"], rows, ensemble=ensemble)
     layer(X)
     randomise(layer)
-    weights = {variable.name.split("/", 1)[1]: variable.numpy().astype(np.float64) for variable in layer.variables}
+    weights = {
+        variable.name.split("/", 1)[1]: variable.numpy().astype(np.float64) for variable in layer.variables
+    }
     outputs = [
         dot(X, rows, [weights["dot_0/map/kernel:0"], weights["dot_0/map/bias:0"]]),
         linear(X, rows, [weights["linear_1/mix/kernel:0"]]),
@@ -127,7 +132,9 @@ def test_member_stacks_fields_one_row_of_numbers_and_sequence_means(
     member = DhenMember(spec, {"item": 4}, embedding_dim=2, layers=1, interactions=["linear"], hidden=[3])
     member(batch)
     randomise(member)
-    weights = {variable.name.split("/", 1)[1]: variable.numpy().astype(np.float64) for variable in member.variables}
+    weights = {
+        variable.name.split("/", 1)[1]: variable.numpy().astype(np.float64) for variable in member.variables
+    }
     table = weights["features/embeddings:0"]
     numbers = np.stack([batch[key] for key in ("age", "age/missing", "price", "price/missing")], axis=1)
     dense = numbers @ weights["dense_row/kernel:0"] + weights["dense_row/bias:0"]
@@ -141,7 +148,9 @@ def test_member_stacks_fields_one_row_of_numbers_and_sequence_means(
 
 
 @pytest.mark.parametrize("kind", INTERACTIONS)
-def test_contract_of_an_interaction(kind: str, assert_layer_contract: Callable[..., None], tmp_path: Path) -> None:
+def test_contract_of_an_interaction(
+    kind: str, assert_layer_contract: Callable[..., None], tmp_path: Path
+) -> None:
     interaction = Interaction(kind, 3, rank=2, name=kind)
     assert_layer_contract(interaction, [X.astype(np.float32)], tmp_path)
 
@@ -163,7 +172,10 @@ def test_contract(
         ({"layers": 0}, r"`layers` must be 1 or more\. Received: layers=0"),
         ({"rows": 0}, r"`rows` and `rank` must be 1 or more\. Received: rows=0, rank=32"),
         ({"rank": 0}, r"`rows` and `rank` must be 1 or more\. Received: rows=6, rank=0"),
-        ({"interactions": ["dots"]}, r"one of dot, cross, attention, linear, convolution\. Received: kind='dots'"),
+        (
+            {"interactions": ["dots"]},
+            r"one of dot, cross, attention, linear, convolution\. Received: kind='dots'",
+        ),
         ({"interactions": []}, r"`interactions` must not be empty .* Received: interactions=\(\)"),
         ({"ensemble": "mean"}, r"`ensemble` must be concat or sum\. Received: .*ensemble='mean'"),
     ],

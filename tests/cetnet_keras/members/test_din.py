@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from cetnet_keras import DataSpec
 from cetnet_keras.members import DinMember
 from cetnet_keras.members.din import LocalActivation
@@ -36,7 +37,9 @@ def interest(
 
 
 @pytest.mark.parametrize("softmax", [False, True])
-def test_each_token_counts_by_what_the_candidate_calls_up(softmax: bool, randomise: Callable[..., None]) -> None:
+def test_each_token_counts_by_what_the_candidate_calls_up(
+    softmax: bool, randomise: Callable[..., None]
+) -> None:
     attention = LocalActivation([3], softmax=softmax)
     attention(*INPUTS)
     randomise(attention)
@@ -85,7 +88,11 @@ def test_member_reads_fields_numbers_attended_and_other_behaviours(
     member(batch)
     randomise(member)
     weights = [weight.astype(np.float64) for weight in member.get_weights()]
-    table, attention, kernel, bias = weights[0], weights[3:7], *weights[7:]  # weights 1 and 2 are the projection's
+    table, attention, kernel, bias = (
+        weights[0],
+        weights[3:7],
+        *weights[7:],
+    )  # weights 1 and 2 are the projection's
     item, tokens = table[[1, 3]], table[batch["items"]]
     attended = interest(item, tokens, batch["items"] > 0, attention)
     words = np.stack([(table[5] + table[6]) / 2, table[7]])  # the words' rows lie behind those of the 4 items
@@ -101,5 +108,7 @@ def test_contract(
     assert_layer_contract: Callable[..., None],
     tmp_path: Path,
 ) -> None:
-    member = DinMember(spec, sizes, 4, hidden=[3], attention_hidden=[3], dropout=0.1, projection=[2], name="din")
+    member = DinMember(
+        spec, sizes, 4, hidden=[3], attention_hidden=[3], dropout=0.1, projection=[2], name="din"
+    )
     assert_layer_contract(member, [batch], tmp_path, float32_outputs=(1,))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from cetnet_keras import Member
 from cetnet_keras.members import Dcnv2Member, DhenMember, DinMember, member_class, member_options
 
@@ -37,7 +38,9 @@ def own_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     sys.modules.pop("own_members", None)
 
 
-@pytest.mark.parametrize(("name", "member"), [("dcnv2", Dcnv2Member), ("dhen", DhenMember), ("din", DinMember)])
+@pytest.mark.parametrize(
+    ("name", "member"), [("dcnv2", Dcnv2Member), ("dhen", DhenMember), ("din", DinMember)]
+)
 def test_a_built_in_member_has_one_name(name: str, member: type[Member]) -> None:
     assert member_class(name) is member
 
@@ -50,12 +53,16 @@ def test_a_member_of_ones_own_is_found_by_its_path() -> None:
 
 
 def test_a_misspelt_name_is_answered_with_the_close_and_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"unknown member 'dcn2': did you mean dcnv2\? Known: dcnv2, dhen, din; or pack"):
+    with pytest.raises(
+        ValueError, match=r"unknown member 'dcn2': did you mean dcnv2\? Known: dcnv2, dhen, din; or pack"
+    ):
         member_class("dcn2")
 
 
 def test_a_name_like_no_other_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"unknown member 'transformer': Known: dcnv2, dhen, din; or package\.module:Cl"):
+    with pytest.raises(
+        ValueError, match=r"unknown member 'transformer': Known: dcnv2, dhen, din; or package\.module:Cl"
+    ):
         member_class("transformer")
 
 

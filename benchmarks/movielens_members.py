@@ -33,9 +33,6 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/movielens_100k"), help="DIR of the demo")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--fusions", nargs="*", default=["paper"], help="fusions of the ensemble to compare")
-    parser.add_argument(
-        "--singles", nargs="*", default=["din", "dhen", "dcnv2"], help="members to train alone"
-    )
     parser.add_argument("--output", type=Path, help="JSON file to write")
     arguments = parser.parse_args()
     recipe = load_model_spec(RECIPE / "model.yaml")
@@ -45,10 +42,10 @@ def main() -> None:
         )
         for fusion in arguments.fusions
     }
-    assert recipe.members is not None
-    for name in arguments.singles:
-        options = recipe.members[0].model_dump(exclude={"type", "name"})
-        models[f"{name} alone"] = recipe.model_copy(update={"members": [MemberSpec(type=name, **options)]})
+    models |= {
+        f"{member.type} alone, d = {member.embedding_dim}": recipe.model_copy(update={"members": [member]})
+        for member in alone(recipe)
+    }
     console, found = Console(), dict[str, list[dict[str, float]]]()
     for name, spec in models.items():
         found[name] = []
@@ -58,6 +55,15 @@ def main() -> None:
     console.print(_table(found, arguments.seeds))
     if arguments.output:
         arguments.output.write_text(json.dumps({"seeds": arguments.seeds, "models": found}, indent=2) + "\n")
+
+
+def alone(recipe: ModelSpec) -> list[MemberSpec]:
+    """Each member at its own width and at that of all together, and DIN at the latter."""
+    members = recipe.members or []
+    total = sum(member.embedding_dim for member in members)
+    wide = [member.model_copy(update={"embedding_dim": total}) for member in members]
+    din = {"hidden": [64, 32], "attention_hidden": [32], "dropout": 0.3}
+    return [*members, *wide, MemberSpec.model_validate({"type": "din", "embedding_dim": total} | din)]
 
 
 def measure(run: Path, model_spec: ModelSpec, seed: int) -> dict[str, float]:

@@ -173,7 +173,7 @@ def _run(folder: Path, *arguments: object) -> Run:
 
 
 def states_of(shown: str) -> dict[str, str]:
-    """"cached" or "done" of each component that a run showed as it went by."""
+    """ "cached" or "done" of each component that a run showed as it went by."""
     found = {}
     for line in shown.splitlines():
         words = line.split()

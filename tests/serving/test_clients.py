@@ -31,7 +31,10 @@ ROWS = {"user": ["a", "\u00e9", ""], "item": [0, 2, -3], "price": [0.1, float("n
 @pytest.fixture(params=["REST", "gRPC"])
 def ask(request: pytest.FixtureRequest, server: ModelServer) -> Any:
     """Makes a client of either kind for the server."""
-    clients: dict[str, tuple[Any, str]] = {"REST": (RestClient, server.rest_target), "gRPC": (GrpcClient, server.grpc_target)}
+    clients: dict[str, tuple[Any, str]] = {
+        "REST": (RestClient, server.rest_target),
+        "gRPC": (GrpcClient, server.grpc_target),
+    }
     kind, target = clients[request.param]
     made: list[Client] = []
 

@@ -112,7 +112,7 @@ def evaluate(data: Path, model: Path, split: str, output: Path | None) -> None:
       cetnet evaluate --data new/data.yaml --model runs/movielens_100k/serving/movielens_100k
     """
     from cetnet_keras.console import quiet
-    from cetnet_keras.spec import load_data_spec, read_text
+    from cetnet_keras.spec import load_data_spec
     from pipeline.ingest import check_files
     from serving.version_folders import version_folder
 
@@ -125,7 +125,7 @@ def evaluate(data: Path, model: Path, split: str, output: Path | None) -> None:
         with ComponentProgress(console, "Evaluating") as progress:
             from pipeline.evaluate_model import evaluate_model
 
-            document = evaluate_model(spec, read_text(data), data.parent.resolve(), version, split, progress)
+            document = evaluate_model(spec, data.parent.resolve(), version, split, progress)
         console.print(metrics_table(document, f"{version}, {split} split of {data}"))
     if output is not None:
         import json

@@ -17,7 +17,7 @@ from cetnet_keras.optimizers import LazyAdam, RowWiseAdagrad
 from cetnet_keras.spec import ROW_KEY, DataSpec, ModelSpec, TrainingSpec, parse_spec
 from pipeline.dataset import dense_batch, inputs_of, transformed_batches
 from pipeline.evaluate_split import EvalSplit, EvaluateSplit
-from pipeline.transform import MISSING_INT, slice_vocabulary, vocabulary_sizes
+from pipeline.transform import MISSING_INT, slice_keys, slice_vocabulary, vocabulary_sizes
 from serving.signatures import ServableModel
 from serving.warmup import write_warmup
 
@@ -154,15 +154,15 @@ def _export(
     for name, key in (("data.yaml", "data_spec"), ("model.yaml", "model_spec")):
         (run_dir / name).write_text(config[key], encoding="utf-8")
         assets.append(run_dir / name)
-    keys = sorted({key for keys in spec.slices for key in keys})
-    values = {key: _lines(transformed, slice_vocabulary(key)) for key in keys}
+    values = {key: _most_frequent(spec, transformed, key) for key in slice_keys(spec)}
     servable = ServableModel(model, ServingTransform(spec, transformed), values, assets)
     servable.save(path)
     write_warmup(Path(path), warmup_requests(spec))
 
 
-def _lines(transformed: tft.TFTransformOutput, vocabulary: str) -> list[str]:
-    return [value.decode() for value in transformed.vocabulary_by_name(vocabulary)]
+def _most_frequent(spec: DataSpec, transformed: tft.TFTransformOutput, key: str) -> list[str]:
+    values = transformed.vocabulary_by_name(slice_vocabulary(spec, key))
+    return [value.decode() for value in values[: spec.slice_top]]
 
 
 def warmup_requests(spec: DataSpec) -> list[tuple[str, dict[str, np.ndarray]]]:

@@ -30,22 +30,23 @@ def preprocessing_fn(inputs: Tensors, custom_config: dict[str, Any]) -> Tensors:
         ids int64 [B], tokens sparse int64 [B, T], numbers float32 [B] with their missing indicators.
     """
     spec = parse_spec(DataSpec, custom_config["data_spec"], "data.yaml")
-    vocabularies = {
-        owner: _vocabulary(spec, owner, inputs) for owner in spec.owners if has_vocabulary(spec, owner)
+    tokens = {
+        name: _tokens(spec, name, inputs[name])
+        for name, feature in spec.features.items()
+        if not isinstance(feature, NumericFeature)
     }
+    vocabularies = {o: _vocabulary(spec, o, tokens) for o in spec.owners if has_vocabulary(spec, o)}
     outputs: Tensors = {spec.label: inputs[spec.label], ROW_KEY: inputs[ROW_KEY]}
     if spec.group is not None:
-        group = _text(inputs[spec.group])
-        outputs[GROUP_KEY] = tf.strings.to_hash_bucket_fast(group, 2**62)
+        outputs[GROUP_KEY] = tf.strings.to_hash_bucket_fast(_text(inputs[spec.group]), 2**62)
     for name, feature in spec.features.items():
         if isinstance(feature, NumericFeature):
             outputs |= _numeric(name, feature, inputs[name])
         else:
-            tokens = _tokens(spec, name, inputs[name])
-            outputs[name] = _ids(spec, name, tokens, vocabularies.get(spec.owner(name)))
-    for key in {key for keys in spec.slices for key in keys}:
-        tokens = _tokens(spec, key, inputs[key])
-        tft.vocabulary(_flat(tokens), top_k=spec.slice_top, vocab_filename=slice_vocabulary(key))
+            outputs[name] = _ids(spec, name, tokens[name], vocabularies.get(spec.owner(name)))
+    for key in slice_keys(spec):
+        if slice_vocabulary(spec, key) not in vocabularies:
+            _counted(_flat(tokens[key]), slice_vocabulary(spec, key), spec.slice_top)
     return outputs
 
 
@@ -56,9 +57,14 @@ def has_vocabulary(spec: DataSpec, owner: str) -> bool:
     return not fixed and getattr(feature, "identity", None) is None
 
 
-def slice_vocabulary(key: str) -> str:
-    """Name of the file that holds the most frequent values of a slice key."""
-    return f"slice_{key}"
+def slice_keys(spec: DataSpec) -> list[str]:
+    """The features that metrics are sliced by."""
+    return sorted({key for keys in spec.slices for key in keys})
+
+
+def slice_vocabulary(spec: DataSpec, key: str) -> str:
+    """The vocabulary, most frequent first, that names a slice key's values: the key's own where it has one."""
+    return key if key in spec.owners and has_vocabulary(spec, key) else f"slice_{key}"
 
 
 def vocabulary_sizes(spec: DataSpec, transformed: tft.TFTransformOutput) -> dict[str, int]:
@@ -84,16 +90,19 @@ def _flat(tokens: Any) -> tf.Tensor:
     return tokens.flat_values if isinstance(tokens, tf.RaggedTensor) else tokens
 
 
-def _vocabulary(spec: DataSpec, owner: str, inputs: Tensors) -> Any:
-    """Counts the owner's tokens, or with `count: all` those of every feature that shares them. Empty ones do not count."""
+def _vocabulary(spec: DataSpec, owner: str, tokens: Tensors) -> Any:
+    """Counts the owner's tokens, or with `count: all` those of every feature that shares them."""
     limits = spec.vocabulary(owner)
     counted = [owner] if limits.count == "owner" else [n for n in spec.features if spec.owner(n) == owner]
-    tokens = tf.concat([_flat(_tokens(spec, name, inputs[name])) for name in counted], axis=0)
+    flat = tf.concat([_flat(tokens[name]) for name in counted], axis=0)
+    return _counted(flat, owner, limits.top_k, limits.min_count)
+
+
+def _counted(flat: tf.Tensor, name: str, top_k: int | None, min_count: int = 1) -> Any:
+    """A vocabulary of the tokens that are not empty, most frequent first."""
+    threshold = min_count if min_count > 1 else None
     return tft.vocabulary(
-        tf.boolean_mask(tokens, tokens != ""),
-        top_k=limits.top_k,
-        frequency_threshold=limits.min_count,
-        vocab_filename=owner,
+        tf.boolean_mask(flat, flat != ""), top_k=top_k, frequency_threshold=threshold, vocab_filename=name
     )
 
 

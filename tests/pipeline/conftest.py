@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -108,16 +108,37 @@ def taste(user: int, item: int) -> float:
     return (0.15 if user % 2 else 0.05) if item % 2 else (0.75 if user % 2 else 0.95)
 
 
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Writes rows as CSV."""
+@pytest.fixture(scope="session")
+def write_csv() -> Callable[[Path, Sequence[Row]], None]:
+    """(path, rows) writes rows as CSV."""
+    return _write_csv
+
+
+def _write_csv(path: Path, rows: Sequence[Row]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
 
 
-def command(*arguments: object) -> Result:
-    """Runs `cetnet` in this process, whose TensorFlow and TFX are loaded once."""
+@pytest.fixture(scope="session")
+def csv_rows() -> Callable[[Path], list[Row]]:
+    """(path) -> the rows of a CSV file."""
+
+    def read(path: Path) -> list[Row]:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def run_cetnet() -> Callable[..., Result]:
+    """(arguments) runs `cetnet` in this process, whose TensorFlow and TFX are loaded once."""
+    return _cetnet
+
+
+def _cetnet(*arguments: object) -> Result:
     from cetnet_keras.cli import main
 
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
@@ -164,7 +185,7 @@ def run_in() -> Runner:
 def _run(folder: Path, *arguments: object) -> Run:
     output = folder / "run"
     paths = ("--data", folder / "data.yaml", "--model", folder / "model.yaml", "--output", output)
-    result = command("run", *paths, *arguments)
+    result = _cetnet("run", *paths, *arguments)
     metrics = output / "metrics.json"
     document = json.loads(metrics.read_text(encoding="utf-8")) if metrics.exists() else {}
     serving = output / "serving" / NAME
@@ -190,7 +211,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
     def make(rows: Sequence[Row] | None = None, data: str = DATA, model: str = MODEL) -> Path:
         folder = tmp_path_factory.mktemp("project")
-        write_rows(folder / "clicks.csv", rows or with_typed(rows_of(1, taste)))
+        _write_csv(folder / "clicks.csv", rows or with_typed(rows_of(1, taste)))
         (folder / "data.yaml").write_text(data, encoding="utf-8")
         (folder / "model.yaml").write_text(model, encoding="utf-8")
         return folder

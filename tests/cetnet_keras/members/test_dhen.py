@@ -147,12 +147,15 @@ def test_member_stacks_fields_one_row_of_numbers_and_sequence_means(
     np.testing.assert_allclose(member(batch).embedding, expected, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("kind", INTERACTIONS)
-def test_contract_of_an_interaction(
-    kind: str, assert_layer_contract: Callable[..., None], tmp_path: Path
+def test_contract_of_an_interaction(assert_layer_contract: Callable[..., None], tmp_path: Path) -> None:
+    assert_layer_contract(Interaction("cross", 3, rank=2, name="cross"), [X.astype(np.float32)], tmp_path)
+
+
+def test_contract_of_a_layer_of_all_interactions(
+    assert_layer_contract: Callable[..., None], tmp_path: Path
 ) -> None:
-    interaction = Interaction(kind, 3, rank=2, name=kind)
-    assert_layer_contract(interaction, [X.astype(np.float32)], tmp_path)
+    layer = DhenLayer(INTERACTIONS, 3, rank=2, dropout=0.1, name="layer")
+    assert_layer_contract(layer, [X.astype(np.float32)], tmp_path)
 
 
 def test_contract(
@@ -162,7 +165,7 @@ def test_contract(
     assert_layer_contract: Callable[..., None],
     tmp_path: Path,
 ) -> None:
-    member = DhenMember(spec, sizes, 4, layers=2, rows=3, hidden=[3], dropout=0.1, name="dhen")
+    member = DhenMember(spec, sizes, 4, layers=1, rows=3, hidden=[3], dropout=0.1, name="dhen")
     assert_layer_contract(member, [batch], tmp_path, float32_outputs=(1,))
 
 

@@ -1,0 +1,126 @@
+"""Measures a pushed model on the rows of a data spec, with TFMA and the figures that the pipeline's Evaluator has."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import tensorflow as tf
+import tensorflow_model_analysis as tfma
+from apache_beam.options.pipeline_options import PipelineOptions
+from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf import saved_model_pb2
+
+from cetnet_keras.errors import InputError
+from cetnet_keras.spec import DataSpec
+from pipeline.create_pipeline import BEAM_ARGS
+from pipeline.evaluation import FUSED, custom_extractors, eval_config, metrics_document, read_metrics
+from pipeline.gates import Gates
+from pipeline.ingest import input_error_in
+from pipeline.ingest.executor import Ingest
+from pipeline.ingest.files import SPLITS, source_files
+
+
+def evaluate_model(
+    spec: DataSpec, base: Path, version: Path, split: str, progress: Callable[[str, str], None]
+) -> dict[str, Any]:
+    """Ingests the files of a spec and measures a pushed model, fused and per member, on one of their splits.
+
+    Nothing is compared with another model: of the gates' defaults the absolute bounds apply.
+
+    Args:
+        spec: the data spec; its rows may be newer than the model, its raw features are those of the model.
+        base: the folder that the spec's paths are relative to.
+        version: folder of the SavedModel.
+        split: train, eval or test.
+        progress: told of each step: (its name, "running" | "done").
+    Returns:
+        the contents of a metrics.json.
+    Raises:
+        InputError: a file or a row is wrong, or the model is none of ours or takes other columns than the spec has.
+    """
+    members = _members(spec, version)
+    with tempfile.TemporaryDirectory(prefix="cetnet-evaluate-") as folder:
+        progress("ExampleGen", "running")
+        _ingest(spec, base, Path(folder))
+        progress("ExampleGen", "done")
+        progress("Evaluator", "running")
+        output = Path(folder) / "evaluation"
+        _measure(spec, members, version, Path(folder) / split, output)
+        document = metrics_document(read_metrics(output))
+        progress("Evaluator", "done")
+    return document
+
+
+def _members(spec: DataSpec, version: Path) -> list[str]:
+    """The names of the model's members. Raises InputError where it cannot be asked for the rows of this spec."""
+    signatures = _signatures(version)
+    outputs = signatures["examples"].outputs if "examples" in signatures else {}
+    if FUSED not in outputs or "serving_default" not in signatures:
+        found = f"found the signatures {', '.join(sorted(signatures)) or '(none)'} without an output {FUSED}"
+        raise InputError(
+            f"{version}: {found}, expected serving_default and examples; name a model that cetnet pushed"
+        )
+    for name, info in sorted(signatures["serving_default"].inputs.items()):
+        has, wanted = spec.raw_types.get(name), tf.as_dtype(info.dtype).name
+        if has != wanted:
+            found = f"found {has or 'nothing'} for its input {name} in the data spec, expected {wanted}"
+            raise InputError(f"{version}: {found}; use the spec that the model was trained with")
+    sliced = signatures["slices"].outputs if "slices" in signatures else {}
+    for key in sorted({key for keys in spec.slices for key in keys}):
+        if f"slice_{key}" not in sliced:
+            found = f"found no values of {key!r} in the model, expected them for the slices of the data spec"
+            raise InputError(f"{version}: {found}; take it out of `slices`, or train a model with it")
+    return [name.removeprefix(f"{FUSED}_") for name in sorted(outputs) if name.startswith(f"{FUSED}_")]
+
+
+def _signatures(version: Path) -> dict[str, Any]:
+    path = version / "saved_model.pb"
+    try:
+        saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); name a pushed model's folder"
+        ) from error
+    except DecodeError as error:
+        raise InputError(
+            f"{path}: found no SavedModel in it, expected a pushed model; push it again"
+        ) from error
+    return dict(saved.meta_graphs[0].signature_def) if saved.meta_graphs else {}
+
+
+def _ingest(spec: DataSpec, base: Path, folder: Path) -> None:
+    folders = [folder / name for name in SPLITS]
+    for split in folders:
+        split.mkdir()
+    try:
+        with beam.Pipeline(options=_options()) as pipeline:
+            ingest = Ingest(spec, source_files(spec, base), [str(split) for split in folders])
+            _ = pipeline | "Ingest" >> ingest
+    except Exception as error:
+        found = input_error_in(error)
+        if found is None:
+            raise
+        raise found from error
+
+
+def _measure(spec: DataSpec, members: list[str], version: Path, examples: Path, output: Path) -> None:
+    config = tfma.utils.update_eval_config_with_defaults(
+        eval_config(spec, members, Gates()), has_baseline=False, rubber_stamp=True
+    )
+    model = tfma.default_eval_shared_model(
+        str(version), model_name=config.model_specs[0].name, eval_config=config
+    )
+    tfma.run_model_analysis(
+        eval_shared_model=model,
+        eval_config=config,
+        data_location=str(examples / "*"),
+        output_path=str(output),
+        extractors=custom_extractors(model, config, None),
+        pipeline_options=_options(),
+    )
+
+
+def _options() -> PipelineOptions:
+    return PipelineOptions(BEAM_ARGS)

@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from cetnet_keras.cetnet import input_signature
 from cetnet_keras.spec import DataSpec
 
 SHUFFLE_ROWS = 200_000  # serialised rows held to shuffle among
@@ -53,6 +54,4 @@ def _padded(tokens: tf.SparseTensor) -> tf.Tensor:
 
 def inputs_of(spec: DataSpec, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """The part of a batch that the model is fed."""
-    from cetnet_keras.cetnet import example_batch
-
-    return {key: batch[key] for key in example_batch(spec)}
+    return {key: batch[key] for key in input_signature(spec)}

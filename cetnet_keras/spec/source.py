@@ -20,7 +20,7 @@ Model = TypeVar("Model", bound=SpecModel)
 _MAX_BYTES = 1_000_000  # a data file in place of a spec is refused before anything tries to parse it
 
 
-def load_data_spec(path: Path) -> DataSpec:
+def load_data_spec(path: Path | str) -> DataSpec:
     """Reads a data.yaml, which has to say the splits. Raises InputError, naming file, line and key."""
     text = read_text(path)
     spec = parse_spec(DataSpec, text, str(path))
@@ -30,15 +30,15 @@ def load_data_spec(path: Path) -> DataSpec:
     return spec
 
 
-def load_model_spec(path: Path) -> ModelSpec:
+def load_model_spec(path: Path | str) -> ModelSpec:
     """Reads a model.yaml. Raises InputError, naming file, line and key."""
     return parse_spec(ModelSpec, read_text(path), str(path))
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path | str) -> str:
     """The text of a UTF-8 file. Raises InputError where there is none or it is not text."""
     try:
-        with path.open("rb") as file:
+        with Path(path).open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a path with a null character
         raise InputError(

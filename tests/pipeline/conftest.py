@@ -58,7 +58,7 @@ TYPED = [  # rows of the eval split: what is easily lost on the way
     {"user": "u1", "seen": LONG, "genres": "|".join(["b"] * 120)},
     {"user": "u2", "shop": "", "hour": "", **dict.fromkeys(("age", "visits", "stay", "speed"), "")},
     {"user": "u3", "price": "", "score": "", "hour": "23"},
-    {"user": "u4", "age": "1e6", "visits": "-1e6", "stay": "1e-30", "speed": "3e4", "price": "-1e9"},
+    {"user": "u4", "age": "1e6", "visits": "-1e6", "stay": "1e-30", "speed": "-3e1", "price": "-1e2"},
     {"user": "u5", "shop": "9223372036854775807", "item": "i\u00e9", "seen": "i\u00e9"},
 ]
 Row = dict[str, str]

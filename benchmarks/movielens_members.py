@@ -58,12 +58,11 @@ def main() -> None:
 
 
 def alone(recipe: ModelSpec) -> list[MemberSpec]:
-    """Each member at its own width and at that of all together, and DIN at the latter."""
+    """Each member, and DIN, at the width of all members together: what a single model could do with as large tables."""
     members = recipe.members or []
-    total = sum(member.embedding_dim for member in members)
-    wide = [member.model_copy(update={"embedding_dim": total}) for member in members]
-    din = {"hidden": [64, 32], "attention_hidden": [32], "dropout": 0.3}
-    return [*members, *wide, MemberSpec.model_validate({"type": "din", "embedding_dim": total} | din)]
+    width = {"embedding_dim": sum(member.embedding_dim for member in members)}
+    din = {"type": "din", "hidden": [64, 32], "attention_hidden": [32], "dropout": 0.3}
+    return [*(member.model_copy(update=width) for member in members), MemberSpec.model_validate(din | width)]
 
 
 def measure(run: Path, model_spec: ModelSpec, seed: int) -> dict[str, float]:

@@ -185,9 +185,13 @@ def _scaled(feature: NumericFeature, dense: tf.Tensor, raw: tf.SparseTensor) -> 
         return dense
     if feature.transform == "minmax":
         low, high = tft.min(values), tft.max(values)
-        return tf.clip_by_value(tf.math.divide_no_nan(dense - low, high - low), 0.0, 1.0)
+        return _finite(tf.clip_by_value(tf.math.divide_no_nan(dense - low, high - low), 0.0, 1.0))
     mean, variance = tft.mean(values), tft.var(values)
-    scaled = tf.math.divide_no_nan(dense - mean, tf.sqrt(variance))
+    return _finite(tf.math.divide_no_nan(dense - mean, tf.sqrt(variance)))
+
+
+def _finite(scaled: tf.Tensor) -> tf.Tensor:
+    """0 instead of what has no value: a column that was always missing in training has no statistics."""
     return tf.where(tf.math.is_finite(scaled), scaled, tf.zeros_like(scaled))
 
 

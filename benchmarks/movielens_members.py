@@ -58,11 +58,10 @@ def main() -> None:
 
 
 def alone(recipe: ModelSpec) -> list[MemberSpec]:
-    """Each member, and DIN, at the width of all members together: what a single model could do with as large tables."""
+    """Each member at its own width, and DIN at the width of the first."""
     members = recipe.members or []
-    width = {"embedding_dim": sum(member.embedding_dim for member in members)}
     din = {"type": "din", "hidden": [64, 32], "attention_hidden": [32], "dropout": 0.3}
-    return [*(member.model_copy(update=width) for member in members), MemberSpec.model_validate(din | width)]
+    return [*members, MemberSpec.model_validate(din | {"embedding_dim": members[0].embedding_dim})]
 
 
 def measure(run: Path, model_spec: ModelSpec, seed: int) -> dict[str, float]:
@@ -85,12 +84,13 @@ def measure(run: Path, model_spec: ModelSpec, seed: int) -> dict[str, float]:
     held_out = EvalSplit.read(spec, transformed_batches(files["eval"], transformed, 8192))
     history = train(model, training, files["train"], transformed, held_out, Path(run) / "benchmark")
     test = EvalSplit.read(spec, transformed_batches(files["test"], transformed, 8192))
-    best = max(range(len(history.epoch)), key=history.history["eval_gauc"].__getitem__)
+    monitored = history.history[f"eval_{training.monitor}"]
+    best = max(range(len(monitored)), key=monitored.__getitem__)
     measured = test.measure(model.predict(test.inputs, verbose=0)["ctr"])
     tables = sum(v.shape.num_elements() for v in model.trainable_variables if "embeddings" in v.name)
     return {
         **{key: round(measured[key], 5) for key in METRICS},
-        "eval_gauc": round(history.history["eval_gauc"][best], 5),
+        f"eval_{training.monitor}": round(monitored[best], 5),
         "best_evaluation": best + 1,
         "embedding_parameters": tables,
         "parameters": model.count_params(),

@@ -119,6 +119,8 @@ def evaluate(data: Path, model: Path, split: str, output: Path | None) -> None:
     spec = load_data_spec(data)
     check_files(spec, data.parent)
     version = version_folder(model)
+    if output is not None:
+        _writable(output.parent)  # before the work, not after it
     with quiet() as console:
         from pipeline.summary import ComponentProgress, metrics_table
 

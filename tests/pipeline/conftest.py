@@ -190,11 +190,16 @@ def _run(folder: Path, *arguments: object) -> Run:
     document = json.loads(metrics.read_text(encoding="utf-8")) if metrics.exists() else {}
     serving = output / "serving" / NAME
     versions = sorted(path.name for path in serving.iterdir()) if serving.exists() else []
-    return Run(folder, output, result, states_of(result.stdout), document, versions)
+    return Run(folder, output, result, _states_of(result.stdout), document, versions)
 
 
-def states_of(shown: str) -> dict[str, str]:
-    """ "cached" or "done" of each component that a run showed as it went by."""
+@pytest.fixture(scope="session")
+def states_of() -> Callable[[str], dict[str, str]]:
+    """(what `cetnet run` showed) -> of each component whether it was "cached" or "done"."""
+    return _states_of
+
+
+def _states_of(shown: str) -> dict[str, str]:
     found = {}
     for line in shown.splitlines():
         words = line.split()

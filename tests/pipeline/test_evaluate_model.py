@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 
-Call = Any
-
 
 def evaluate(run_cetnet: Any, data: Path, model: Path, *more: object) -> Any:
     return run_cetnet("evaluate", "--data", data, "--model", model, *more)
@@ -97,7 +95,8 @@ def test_a_wrong_row_is_named(
     one_line(result, f"{tmp_path / 'clicks.csv'}:8: row 7: column click: found 'maybe', expected 0 or 1")
 
 
-def test_an_output_that_cannot_be_written_is_named(first_run: Any, run_cetnet: Any, tmp_path: Path) -> None:
-    path = tmp_path / "nowhere" / "metrics.json"
-    result = evaluate(run_cetnet, first_run.folder / "data.yaml", first_run.serving, "--output", path)
-    one_line(result, str(path))
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(first_run: Any, run_cetnet: Any) -> None:
+    data = first_run.folder / "data.yaml"
+    result = evaluate(run_cetnet, data, first_run.serving, "--output", data / "metrics.json")
+    one_line(result, str(data))
+    assert result.stdout == ""

@@ -1,0 +1,191 @@
+"""One folder, run after run: what the cache answers, what a change makes anew, what a kill leaves, what the gates refuse.
+
+Each fixture is one call of `cetnet run` and needs the one before it.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DATA = """\
+name: clicks
+label: click
+group: user
+features:
+  user: {type: categorical}
+  item: {type: categorical, role: candidate}
+  price: {type: numeric, role: candidate}
+splits: {files: clicks.csv, by: time, column: ts, within: user, eval: 0.2, test: 0.2}
+"""
+MODEL = """\
+members: [{type: "own_members:Fragile", embedding_dim: 8, hidden: [8], cross_layers: 1}]
+training: {batch_size: 32, epochs: 2, learning_rate: 0.02}
+"""
+MEMBERS = '''\
+"""Members of a user's own: one that is killed while it learns, one that keeps its dropout when it serves."""
+import os
+import signal
+
+import tensorflow as tf
+from cetnet_keras.members.dcnv2 import Dcnv2Member
+
+
+class Fragile(Dcnv2Member):
+    def output_embedding(self, features, training):
+        if training and "KILLED_IN_TRAINING" in os.environ:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().output_embedding(features, training)
+
+
+class Noisy(Dcnv2Member):
+    def output_embedding(self, features, training):
+        return tf.nn.dropout(super().output_embedding(features, training), 0.5)
+'''
+BEFORE_TRAINING = ("ExampleGen", "StatisticsGen", "ExampleValidator", "DataGate", "Transform")
+
+
+def changed(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def states(run: Any, names: tuple[str, ...]) -> dict[str, str]:
+    return {name: run.states[name] for name in names}
+
+
+def each(names: tuple[str, ...], state: str) -> dict[str, str]:
+    return dict.fromkeys(names, state)
+
+
+@pytest.fixture(scope="module")
+def folder(project: Any) -> Iterator[Path]:
+    """The data, both specs and the user's own members, which Python finds."""
+    made = project(data=DATA, model=MODEL)
+    (made / "own_members.py").write_text(MEMBERS, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(made)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def fresh(folder: Path, run_in: Any) -> Any:
+    """Nothing is there yet."""
+    return run_in(folder)
+
+
+@pytest.fixture(scope="module")
+def again(fresh: Any, run_in: Any) -> Any:
+    """Nothing has changed."""
+    return run_in(fresh.folder)
+
+
+@pytest.fixture(scope="module")
+def refused(again: Any, run_in: Any) -> Any:
+    """A line of model.yaml has changed, and nothing is good enough."""
+    changed(again.folder / "model.yaml", "learning_rate: 0.02", "learning_rate: 0.03")
+    return run_in(again.folder, "--min-auc", "1.0")
+
+
+@pytest.fixture(scope="module")
+def killed(refused: Any) -> subprocess.CompletedProcess[str]:
+    """model.yaml is as it was, a line of data.yaml has changed, and the process is killed in its first training step."""
+    changed(refused.folder / "model.yaml", "learning_rate: 0.03", "learning_rate: 0.02")
+    changed(refused.folder / "data.yaml", "label: click\n", "label: click\nslice_top: 7\n")
+    environment = os.environ | {"KILLED_IN_TRAINING": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(refused.folder), *sys.path])
+    command = [sys.executable, "-m", "cetnet_keras.cli", "run", "--output", str(refused.output)]
+    command += ["--data", str(refused.folder / "data.yaml"), "--model", str(refused.folder / "model.yaml")]
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+@pytest.fixture(scope="module")
+def resumed(refused: Any, killed: Any, run_in: Any) -> Any:
+    """The same call once more, and nobody kills it."""
+    return run_in(refused.folder)
+
+
+@pytest.fixture(scope="module")
+def noisy(resumed: Any, run_in: Any) -> Any:
+    """A line of the members' code has changed, and the model is one whose served values are not those of training."""
+    changed(resumed.folder / "own_members.py", "class Noisy", "# noise\nclass Noisy")
+    changed(resumed.folder / "model.yaml", "Fragile", "Noisy")
+    return run_in(resumed.folder)
+
+
+def test_a_first_run_makes_everything_and_pushes(fresh: Any) -> None:
+    assert fresh.result.exit_code == 0, fresh.result.output
+    assert set(fresh.states.values()) == {"done"} and {*BEFORE_TRAINING, "Trainer", "Pusher"} <= set(
+        fresh.states
+    )
+    assert fresh.metrics["blessed"] and fresh.metrics["reasons"] == [] and "baseline" not in fresh.metrics
+    assert len(fresh.versions) == 1 and fresh.versions[0] in fresh.result.stdout
+    assert list(fresh.metrics["members"]) == ["Fragile"] and fresh.metrics["rows"] == 80
+
+
+def test_a_second_run_takes_from_the_cache_and_compares_with_the_model_that_was_blessed(
+    fresh: Any, again: Any
+) -> None:
+    assert again.result.exit_code == 0, again.result.output
+    names = (*BEFORE_TRAINING, "Trainer", "ParityGate")
+    assert states(again, names) == each(names, "cached")
+    assert again.states["Evaluator"] == "done"
+    assert again.metrics["baseline"] == pytest.approx(fresh.metrics["fused"])
+    assert again.metrics["fused"] == fresh.metrics["fused"] and again.metrics["blessed"]
+
+
+def test_a_changed_model_spec_is_trained_anew_on_what_is_cached(again: Any, refused: Any) -> None:
+    assert states(refused, BEFORE_TRAINING) == each(BEFORE_TRAINING, "cached")
+    assert states(refused, ("Trainer", "ParityGate")) == {"Trainer": "done", "ParityGate": "done"}
+    assert refused.metrics["fused"]["log_loss"] != again.metrics["fused"]["log_loss"]
+
+
+def test_a_model_below_the_bounds_is_not_pushed_and_the_last_one_stays(again: Any, refused: Any) -> None:
+    assert refused.result.exit_code == 3
+    reason = f"auc {refused.metrics['fused']['auc']:.4f} is below 1 on the whole"
+    assert refused.metrics["blessed"] is False and reason in refused.metrics["reasons"]
+    assert refused.result.stderr.count("\n") == 1 and refused.result.stderr.startswith("Refused: ")
+    assert reason in refused.result.stderr
+    assert refused.versions == again.versions
+    assert all((refused.serving / version / "saved_model.pb").is_file() for version in again.versions)
+
+
+def test_a_changed_data_spec_is_ingested_and_transformed_anew(
+    refused: Any, killed: Any, states_of: Any
+) -> None:
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert states_of(killed.stdout) == each(tuple(states_of(killed.stdout)), "done")
+    assert set(BEFORE_TRAINING) <= set(states_of(killed.stdout)) and "Trainer" not in states_of(killed.stdout)
+
+
+def test_a_killed_run_goes_on_where_it_was(fresh: Any, again: Any, resumed: Any) -> None:
+    assert resumed.result.exit_code == 0, resumed.result.output
+    assert states(resumed, BEFORE_TRAINING) == each(BEFORE_TRAINING, "cached")
+    assert resumed.states["Trainer"] == "done"
+    assert resumed.metrics["blessed"] and set(again.versions) < set(resumed.versions)
+    assert resumed.metrics["fused"] == pytest.approx(fresh.metrics["fused"]), (
+        "the same rows and the same seed"
+    )
+
+
+def test_changed_code_makes_everything_anew(noisy: Any) -> None:
+    names = (*BEFORE_TRAINING, "Trainer", "ParityGate")
+    assert states(noisy, names) == each(names, "done")
+
+
+def test_a_model_that_serves_other_values_than_training_computed_is_not_pushed(
+    resumed: Any, noisy: Any
+) -> None:
+    assert noisy.result.exit_code == 3
+    parity = [reason for reason in noisy.metrics["reasons"] if reason.startswith("parity: ")]
+    for protocol in ("gRPC", "REST"):
+        for signature in ("serving_default", "explain", "examples", "rank"):
+            assert any(reason.startswith(f"parity: {protocol} {signature} ctr: row ") for reason in parity)
+    assert noisy.metrics["blessed"] is False and noisy.versions == resumed.versions
+    assert noisy.result.stderr.count("\n") == 1 and parity[0] in noisy.result.stderr

@@ -53,6 +53,7 @@ def crashed_without_log():
 
 @command
 def interrupted():
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     os.kill(os.getpid(), signal.SIGINT)
     signal.pause()
 

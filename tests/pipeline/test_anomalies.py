@@ -1,0 +1,67 @@
+"""Data that contradict the schema stop a run; where they are allowed, it goes on to what they lead to."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DATA = """\
+name: clicks
+label: click
+features:
+  user: {type: categorical}
+  hour: {type: categorical, identity: 20}
+splits: {files: clicks.csv, by: time, column: ts, eval: 0.2, test: 0.2}
+"""
+MODEL = """\
+members: [{type: dcnv2, embedding_dim: 2, hidden: [4], cross_layers: 1}]
+training: {batch_size: 64, epochs: 1, evaluations_per_epoch: 1}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(project: Any, csv_rows: Any, write_csv: Any) -> Path:
+    """Hours run to 23 where the spec says below 20, and no row of the last fifth of the time is a click."""
+    made = project(data=DATA, model=MODEL)
+    rows = csv_rows(made / "clicks.csv")
+    last = sorted({int(row["ts"]) for row in rows})[-4:]
+    write_csv(made / "clicks.csv", [row | {"click": "0"} if int(row["ts"]) in last else row for row in rows])
+    return Path(made)
+
+
+@pytest.fixture(scope="module")
+def stopped(folder: Path, run_in: Any) -> Any:
+    """A run as it is by default."""
+    return run_in(folder)
+
+
+@pytest.fixture(scope="module")
+def allowed(stopped: Any, run_in: Any) -> Any:
+    """The same run, told to go on."""
+    return run_in(stopped.folder, "--allow-anomalies")
+
+
+def test_anomalies_stop_the_run_and_name_split_and_column(stopped: Any) -> None:
+    assert stopped.result.exit_code == 2, stopped.result.output
+    error = stopped.result.stderr
+    assert error.startswith("Error: ") and error.count("\n") == 1
+    assert "train: hour: " in error and error.rstrip().endswith(
+        "mend the data, or run with --allow-anomalies"
+    )
+    assert "Transform" not in stopped.states and stopped.metrics == {} and stopped.versions == []
+    assert "Anomaly in train: hour: " in (stopped.output / "log.txt").read_text(encoding="utf-8")
+
+
+def test_allowed_anomalies_let_the_run_go_on(allowed: Any) -> None:
+    assert [allowed.states[name] for name in ("ExampleGen", "StatisticsGen")] == ["cached", "cached"]
+    assert [allowed.states[name] for name in ("DataGate", "Trainer", "Evaluator")] == ["done"] * 3
+
+
+def test_one_class_in_the_test_split_is_refused(allowed: Any) -> None:
+    assert allowed.result.exit_code == 3, allowed.result.output
+    assert allowed.result.stderr.startswith("Refused: ") and allowed.result.stderr.count("\n") == 1
+    reason = "auc is n/a on the whole: none of its 80 rows is a click"
+    assert reason in allowed.result.stderr and reason in allowed.metrics["reasons"]
+    assert allowed.metrics["fused"]["auc"] is None and allowed.metrics["fused"]["log_loss"] > 0
+    assert allowed.metrics["blessed"] is False and allowed.versions == []
+    assert "n/a" in allowed.result.stdout

@@ -1,0 +1,202 @@
+"""Wrong input to `cetnet run`: exit code 2 and one line that says where and what, and what was made before stays."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DATA = """\
+name: clicks
+label: click
+group: user
+features:
+  user: {type: categorical}
+  item: {type: categorical, role: candidate}
+  price: {type: numeric, role: candidate}
+  seen: {type: sequence, vocabulary: item}
+splits: {files: clicks.csv, by: time, column: ts, within: user, eval: 0.2, test: 0.2}
+"""
+MODEL = """\
+members:
+  - {type: din, hidden: [8]}
+training: {batch_size: 64}
+"""
+
+
+@pytest.fixture
+def folder(project: Callable[..., Path]) -> Path:
+    """Sound data and specs, to be spoilt."""
+    return project(data=DATA, model=MODEL)
+
+
+@pytest.fixture
+def output(first_run: Any) -> Iterator[Path]:
+    """DIR of an earlier run. All that was in it has to be in it afterwards, but for logs and the ledger of runs."""
+    before = contents(first_run.output)
+    yield first_run.output
+    after = contents(first_run.output)
+    assert {path: after.get(path) for path in before} == before
+    assert {"metrics.json", f"serving/clicks/{first_run.versions[0]}/saved_model.pb"} <= set(before)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.startswith(("log.txt", "metadata.sqlite"))
+    }
+
+
+def refusal(run_cetnet: Any, folder: Path, output: Path) -> str:
+    """The one line that a run ends with."""
+    paths = ("--data", folder / "data.yaml", "--model", folder / "model.yaml", "--output", output)
+    result = run_cetnet("run", *paths)
+    assert result.exit_code == 2, result.output
+    assert result.stderr.startswith("Error: ") and result.stderr.count("\n") == 1, result.stderr
+    return str(result.stderr)
+
+
+def replaced(name: str, old: str, new: str) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        text = (folder / name).read_text(encoding="utf-8")
+        assert old in text
+        (folder / name).write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    return spoil
+
+
+def written(name: str, content: bytes) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).write_bytes(content) and None
+
+
+def cut(lines: int) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        kept = (folder / "clicks.csv").read_bytes().splitlines(keepends=True)[:lines]
+        (folder / "clicks.csv").write_bytes(b"".join(kept))
+
+    return spoil
+
+
+def removed(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).unlink()
+
+
+def row(number: int, change: Callable[[list[bytes]], list[bytes]]) -> Callable[[Path], None]:
+    """Changes the cells of a data row, counted from 1."""
+
+    def spoil(folder: Path) -> None:
+        lines = (folder / "clicks.csv").read_bytes().splitlines()
+        lines[number] = b",".join(change(lines[number].split(b",")))
+        (folder / "clicks.csv").write_bytes(b"\n".join(lines) + b"\n")
+
+    return spoil
+
+
+BEFORE_TFX: dict[str, tuple[Callable[[Path], None], list[str]]] = {
+    "no data spec": (removed("data.yaml"), ["data.yaml: cannot be read", "No such file"]),
+    "no model spec": (removed("model.yaml"), ["model.yaml: cannot be read", "No such file"]),
+    "no data": (removed("clicks.csv"), ["clicks.csv: found no file", "check the path"]),
+    "an empty file": (cut(0), ["clicks.csv: found an empty file"]),
+    "a header alone": (cut(1), ["clicks.csv: found no rows below the header"]),
+    "a missing column": (
+        replaced("clicks.csv", "price", "prize"),
+        ["clicks.csv: found no column 'price'", "features.price", "did you mean 'prize'?"],
+    ),
+    "a header that is not UTF-8": (
+        lambda folder: written("clicks.csv", b"\xff" + (folder / "clicks.csv").read_bytes())(folder),
+        ["clicks.csv:1: found bytes that are not UTF-8"],
+    ),
+    "a binary data spec": (
+        written("data.yaml", b"\x7fELF\xff\xfe\x00"),
+        ["data.yaml:1", "0xff", "not UTF-8"],
+    ),
+    "a binary model spec": (written("model.yaml", b"PK\x03\x04\x9c"), ["model.yaml:1", "0x9c", "not UTF-8"]),
+    "broken YAML": (replaced("data.yaml", "features:", "features: ["), ["data.yaml:"]),
+    "an unknown key": (
+        replaced("data.yaml", "group:", "groups:"),
+        ["data.yaml:3: groups: unknown key", "group?"],
+    ),
+    "an unknown key of the model": (
+        replaced("model.yaml", "batch_size", "batchsize"),
+        ["model.yaml:3: training.batchsize: unknown key", "batch_size?"],
+    ),
+    "a wrong type": (
+        replaced("model.yaml", "batch_size: 64", "batch_size: many"),
+        ["model.yaml:3: training.batch_size: ", 'found "many", expected a whole number'],
+    ),
+    "a list for a mapping": (
+        replaced("data.yaml", "{type: numeric, role: candidate}", "[numeric]"),
+        ["data.yaml:7"],
+    ),
+    "a vocabulary that does not exist": (
+        replaced("data.yaml", "vocabulary: item", "vocabulary: itm"),
+        ["data.yaml:8: features.seen.vocabulary: found 'itm'", "item"],
+    ),
+    "an unknown member": (
+        replaced("model.yaml", "type: din", "type: dinn"),
+        ["model.yaml:2: members.0.type", "din?"],
+    ),
+    "an unknown option of a member": (
+        replaced("model.yaml", "hidden:", "hiden:"),
+        ["model.yaml:2: members.0.hiden: unknown option", "hidden?"],
+    ),
+    "an option that a member refuses": (
+        replaced("model.yaml", "hidden: [8]", "hidden: [-8]"),
+        ["model.yaml:2: members.0"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BEFORE_TFX)
+def test_what_is_wrong_at_first_sight_is_said_before_anything_runs(
+    folder: Path, output: Path, run_cetnet: Any, case: str
+) -> None:
+    spoil, words = BEFORE_TFX[case]
+    spoil(folder)
+    error = refusal(run_cetnet, folder, output)
+    assert str(folder) in error and all(word in error for word in words), error
+
+
+IN_ROWS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "label": (row(7, lambda cells: [*cells[:-1], b"2"]), "row 7: column click: found '2', expected 0 or 1"),
+    "ragged": (row(9, lambda cells: [*cells, b"more"]), "row 9: found 16 cells, expected 15"),
+    "encoding": (
+        row(5, lambda cells: [b"caf\xe9", *cells[1:]]),
+        r"row 5: column user: found 'caf\xe9', expected UTF-8",
+    ),
+    "number": (
+        row(3, lambda cells: [*cells[:6], b"cheap", *cells[7:]]),
+        "row 3: column price: found 'cheap'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", IN_ROWS)
+def test_what_is_found_in_a_row_names_file_line_and_row(
+    folder: Path, output: Path, run_cetnet: Any, case: str
+) -> None:
+    spoil, words = IN_ROWS[case]
+    spoil(folder)
+    error = refusal(run_cetnet, folder, output)
+    number = int(words.split()[1].rstrip(":"))
+    assert error.startswith(f"Error: {folder / 'clicks.csv'}:{number + 1}: {words}"), error
+    assert "Traceback" in (output / "log.txt").read_text(encoding="utf-8", errors="replace")
+
+
+def test_an_output_that_is_a_file_is_refused(folder: Path, run_cetnet: Any) -> None:
+    (folder / "taken").write_text("not to be lost", encoding="utf-8")
+    for output in (folder / "taken", folder / "taken" / "below"):
+        error = refusal(run_cetnet, folder, output)
+        assert str(output) in error and "name another --output" in error
+    assert (folder / "taken").read_text(encoding="utf-8") == "not to be lost"
+
+
+def test_a_folder_of_artifacts_that_cannot_be_made_is_refused(folder: Path, run_cetnet: Any) -> None:
+    output = folder / "run"
+    output.mkdir()
+    (output / "tfx").write_text("not to be lost", encoding="utf-8")
+    error = refusal(run_cetnet, folder, output)
+    assert str(output / "tfx") in error and "name another --output" in error
+    assert (output / "tfx").read_text(encoding="utf-8") == "not to be lost"

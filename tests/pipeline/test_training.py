@@ -1,0 +1,178 @@
+"""Training on what Transform wrote: the seed decides, the eval split is looked at within a pass, the best weights stay."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cetnet_keras  # noqa: F401  # before TensorFlow
+
+# isort: split
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
+from sklearn.metrics import log_loss, roc_auc_score
+
+from cetnet_keras.cetnet import CETNet
+from cetnet_keras.spec import DataSpec, MemberSpec, TrainingSpec
+from pipeline.dataset import transformed_batches
+from pipeline.evaluate_split import EvalSplit, EvaluateSplit
+from pipeline.trainer import optimizer_of, train
+from pipeline.transform import vocabulary_sizes
+
+MEMBER = MemberSpec(type="dcnv2", embedding_dim=8, hidden=[16], cross_layers=1)
+STEPS = 4  # 240 rows of train, batches of 64
+
+
+class Prepared(NamedTuple):
+    """What Trainer is given."""
+
+    spec: DataSpec
+    transformed: tft.TFTransformOutput
+    files: list[str]
+    held_out: EvalSplit
+
+
+class Trained(NamedTuple):
+    """A model after `train`, what it logged of each Keras epoch, and where."""
+
+    model: CETNet
+    history: dict[str, list[float]]
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def prepared(first_run: Any) -> Prepared:
+    """Transformed rows of the first run."""
+    transformed = tft.TFTransformOutput(str(first_run.artifact("Transform", "transform_graph")))
+    rows = first_run.artifact("Transform", "transformed_examples")
+    batches = transformed_batches([str(rows / "Split-eval" / "*")], transformed, 32)
+    held_out = EvalSplit.read(first_run.spec, batches)
+    return Prepared(first_run.spec, transformed, [str(rows / "Split-train" / "*")], held_out)
+
+
+@pytest.fixture(scope="module")
+def trained(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Trained]:
+    """(keys of `training` in model.yaml) -> a new model of one member, trained so."""
+
+    def run(**keys: Any) -> Trained:
+        training = TrainingSpec(batch_size=64, monitor="auc", **keys)
+        tf.keras.utils.set_random_seed(training.seed)
+        tf.config.experimental.enable_op_determinism()
+        model = CETNet(prepared.spec, vocabulary_sizes(prepared.spec, prepared.transformed), [MEMBER])
+        model.compile(optimizer=optimizer_of(training))
+        folder = tmp_path_factory.mktemp("training")
+        history = train(model, training, prepared.files, prepared.transformed, prepared.held_out, folder)
+        return Trained(model, history.history, folder)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def overfitted(trained: Callable[..., Trained]) -> Trained:
+    """Trained on a few rows, fast, until it gets worse."""
+    return trained(epochs=60, patience=3, learning_rate=0.03, evaluations_per_epoch=2)
+
+
+def scores(prepared: Prepared, trained: Trained) -> np.ndarray:
+    """The fused CTR on the eval split."""
+    return np.asarray(trained.model.predict(prepared.held_out.inputs, verbose=0)["ctr"])
+
+
+def test_the_seed_decides_the_weights(prepared: Prepared, trained: Callable[..., Trained]) -> None:
+    first, second, other = (trained(epochs=2, learning_rate=0.01, seed=seed) for seed in (1, 1, 2))
+    for one, same in zip(first.model.get_weights(), second.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, same)
+    assert first.history == second.history
+    np.testing.assert_array_equal(scores(prepared, first), scores(prepared, second))
+    assert np.abs(scores(prepared, first) - scores(prepared, other)).max() > 1e-3
+
+
+def test_training_stops_early_and_keeps_the_best_weights(prepared: Prepared, overfitted: Trained) -> None:
+    found = overfitted.history["eval_auc"]
+    best = int(np.argmax(found))
+    assert len(found) == best + 1 + 3 * 2 < 60 * 2, "patience is counted in passes, of two evaluations each"
+    assert found[-1] < found[best], "it has overfitted"
+    label = prepared.held_out.label
+    assert roc_auc_score(label, scores(prepared, overfitted)) == pytest.approx(found[best], abs=1e-9)
+
+
+def test_the_best_weights_stay_where_the_last_pass_ends_the_training(
+    prepared: Prepared, trained: Callable[..., Trained]
+) -> None:
+    ended = trained(epochs=12, patience=99, learning_rate=0.03, evaluations_per_epoch=1)
+    found = ended.history["eval_auc"]
+    assert len(found) == 12 and found[-1] < max(found)
+    assert roc_auc_score(prepared.held_out.label, scores(prepared, ended)) == pytest.approx(
+        max(found), abs=1e-9
+    )
+
+
+def test_the_eval_split_is_looked_at_within_a_pass(trained: Callable[..., Trained]) -> None:
+    once = trained(epochs=1, evaluations_per_epoch=STEPS)
+    assert len(once.history["eval_auc"]) == STEPS
+    assert int(once.model.optimizer.iterations) == STEPS
+
+
+def test_what_is_logged_is_measured_on_the_eval_split(
+    prepared: Prepared, trained: Callable[..., Trained]
+) -> None:
+    once = trained(epochs=1, evaluations_per_epoch=1)
+    label, ctr = prepared.held_out.label, scores(prepared, once).astype(np.float64)
+    logged = {key: values[0] for key, values in once.history.items()}
+    assert logged["eval_auc"] == pytest.approx(roc_auc_score(label, ctr), abs=1e-9)
+    assert logged["eval_log_loss"] == pytest.approx(log_loss(label, ctr), abs=1e-6)
+    sizes, areas = [], []
+    for user in np.unique(prepared.held_out.group):
+        own = prepared.held_out.group == user
+        if len(set(label[own])) == 2:
+            sizes.append(own.sum())
+            areas.append(roc_auc_score(label[own], ctr[own]))
+    assert logged["eval_gauc"] == pytest.approx(np.average(areas, weights=sizes), abs=1e-9)
+    assert logged["eval_gauc_mean"] == pytest.approx(np.mean(areas), abs=1e-9)
+    assert {"loss", "loss_fused", "loss_dcnv2", "eval_dcnv2_auc", "eval_dcnv2_gauc"} <= set(logged)
+
+
+def test_tensorboard_has_what_was_logged(first_run: Any, overfitted: Trained) -> None:
+    for folder in (overfitted.folder, first_run.artifact("Trainer", "model_run")):
+        events = [
+            path for path in (folder / "tensorboard").rglob("events.out.tfevents.*") if path.stat().st_size
+        ]
+        assert events
+        tags = {
+            value.tag
+            for path in events
+            for event in tf.compat.v1.train.summary_iterator(str(path))
+            for value in event.summary.value
+        }
+        assert {"epoch_eval_auc", "epoch_eval_gauc", "epoch_loss"} <= tags
+
+
+def test_groups_are_those_of_the_raw_column(prepared: Prepared, first_run: Any, csv_rows: Any) -> None:
+    users = {row["user"] for row in csv_rows(first_run.folder / "clicks.csv")}
+    groups, rows = np.unique(prepared.held_out.group, return_counts=True)
+    assert len(groups) == len(users) and (rows == 4).all()
+
+
+def split_of(label: list[int], group: list[int] | None) -> EvalSplit:
+    rows = tf.data.Dataset.range(1)
+    return EvalSplit(rows, np.array(label), None if group is None else np.array(group))
+
+
+@pytest.mark.parametrize(
+    ("label", "group", "monitor", "expected"),
+    [
+        ([0, 1, 0, 1], [1, 1, 2, 2], "gauc", ("eval_gauc", "max")),
+        ([0, 1, 0, 1], [1, 1, 2, 2], "log_loss", ("eval_log_loss", "min")),
+        ([0, 1, 0, 1], [1, 1, 2, 2], "auc", ("eval_auc", "max")),
+        ([0, 1, 0, 1], None, "gauc", ("eval_auc", "max")),  # no groups
+        ([0, 1, 0, 1], [1, 2, 3, 4], "gauc", ("eval_auc", "max")),  # no group has both labels
+        ([0, 0, 0, 0], [1, 1, 2, 2], "gauc", ("eval_log_loss", "min")),  # one class alone
+        ([1, 1, 1, 1], None, "auc", ("eval_log_loss", "min")),
+    ],
+)
+def test_what_cannot_be_measured_is_not_monitored(
+    label: list[int], group: list[int] | None, monitor: str, expected: tuple[str, str]
+) -> None:
+    callback = EvaluateSplit(split_of(label, group), monitor)
+    assert (callback.monitored, callback.mode) == expected

@@ -17,6 +17,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -102,9 +103,9 @@ def measure(rows: tuple[int, ...], sides: tuple[str, ...], rounds: int) -> dict[
     return {name: np.array(times) for name, times in seconds.items()}
 
 
-def summarise(seconds: dict[str, np.ndarray], rows: tuple[int, ...]) -> list[dict[str, object]]:
+def summarise(seconds: dict[str, np.ndarray], rows: tuple[int, ...]) -> list[dict[str, Any]]:
     """For each side and size: milliseconds, and the ratio to the same side's smallest table, as quantiles over rounds."""
-    results: list[dict[str, object]] = []
+    results: list[dict[str, Any]] = []
     for name, times in seconds.items():
         side, size = name.split()
         ratio = times / seconds[f"{side} {rows[0]}"]
@@ -119,14 +120,14 @@ def summarise(seconds: dict[str, np.ndarray], rows: tuple[int, ...]) -> list[dic
     return results
 
 
-def show(results: list[dict[str, object]]) -> None:
+def show(results: list[dict[str, Any]]) -> None:
     table = Table(title=f"A training step, batch {BATCH}: median (10 % to 90 %) of the rounds")
     for column in ("side", "table rows", "ms a step", "times its smallest table"):
         table.add_column(column, justify="left" if column == "side" else "right")
     for result in results:
         cells = []
         for key in ("milliseconds", "ratio_to_smallest"):
-            low, median, high = result[key]  # type: ignore[misc]
+            low, median, high = result[key]
             cells.append(f"{median} ({low} to {high})")
         table.add_row(str(result["side"]), f"{result['rows']:,}", *cells)
     Console().print(table)

@@ -67,8 +67,8 @@ def replaced(name: str, old: str, new: str) -> Callable[[Path], None]:
     return spoil
 
 
-def written(name: str, content: bytes) -> Callable[[Path], None]:
-    return lambda folder: (folder / name).write_bytes(content) and None
+def written(name: str, content: bytes) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_bytes(content)
 
 
 def cut(lines: int) -> Callable[[Path], None]:

@@ -150,6 +150,7 @@ def test_tensorboard_has_what_was_logged(first_run: Any, overfitted: Trained) ->
 
 def test_groups_are_those_of_the_raw_column(prepared: Prepared, first_run: Any, csv_rows: Any) -> None:
     users = {row["user"] for row in csv_rows(first_run.folder / "clicks.csv")}
+    assert prepared.held_out.group is not None
     groups, rows = np.unique(prepared.held_out.group, return_counts=True)
     assert len(groups) == len(users) and (rows == 4).all()
 

@@ -20,7 +20,7 @@ import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
 from tensorflow_transform.tf_metadata.dataset_metadata import DatasetMetadata
 
-from cetnet_keras.spec import ROW_KEY, DataSpec, parse_spec
+from cetnet_keras.spec import ROW_KEY, DataSpec, NumericFeature, parse_spec
 from pipeline.create_pipeline import BEAM_ARGS
 from pipeline.schema import schema_of
 from pipeline.trainer import ServingTransform
@@ -342,7 +342,9 @@ SCALED: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 def test_numbers_are_scaled_by_what_is_there_and_missing_ones_are_marked(
     spec: DataSpec, transformed: Transformed, name: str
 ) -> None:
-    default = spec.features[name].default
+    feature = spec.features[name]
+    assert isinstance(feature, NumericFeature)
+    default = feature.default
     for columns, found in ((TRAIN, transformed.train), (SERVED, transformed.served)):
         missing = np.array([value is None for value in columns[name]])
         values = with_missing(columns[name], np.nan if default is None else default)

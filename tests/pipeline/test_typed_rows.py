@@ -5,7 +5,7 @@ files. The rows are those of conftest's TYPED and the random ones around them.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,7 +77,11 @@ def history(cells: dict[int, dict[str, str]], row: dict[str, str]) -> str:
 
 def expected_raw(spec: DataSpec, cells: dict[int, dict[str, str]], number: int) -> Example:
     row = cells[number] | {"before": history(cells, cells[number])}
-    kinds = {"string": str.encode, "int64": int, "float32": lambda cell: float(np.float32(float(cell)))}
+    kinds: dict[str, Callable[[str], Any]] = {
+        "string": str.encode,
+        "int64": int,
+        "float32": lambda cell: float(np.float32(float(cell))),
+    }
     expected: Example = {}
     for name, kind in spec.raw_types.items():
         missing = row[name] == "" and kind != "string"
@@ -114,7 +118,8 @@ def test_the_typed_rows_are_rows_of_the_eval_split(rows: Rows) -> None:
 
 def tokens_of(spec: DataSpec, name: str, row: Example) -> list[str]:
     """The tokens of a raw row: no empty ones, a sequence's most recent, a bag's first."""
-    feature, values = spec.features[name], row[name]
+    feature: Any = spec.features[name]
+    values = row[name]
     text = [value.decode() if isinstance(value, bytes) else str(value) for value in values]
     if feature.type == "categorical":
         return [token for token in text if token]

@@ -1,13 +1,14 @@
 """Turns the text of a file into typed rows. Types come from the spec alone, never from what a file holds."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cetnet_keras.spec import ROW_KEY, DataSpec, FileSplits, HoldOut, RowSplits, SequenceFeature
+from cetnet_keras.spec import ROW_KEY, BagFeature, DataSpec, FileSplits, HoldOut, RowSplits, SequenceFeature
 from pipeline.ingest.files import EVAL, TRAIN, SourceFile, needed_columns, row_error, shown
 from pipeline.ingest.parsing import parse_column
 from pipeline.ingest.reading import read_batches
@@ -21,6 +22,7 @@ ROW_BITS = 40  # a row's key is its file's index shifted by these, plus its numb
 
 _EXPECTED = {
     "int64": "a whole number such as 7, or an empty cell",
+    "tokens": "whole numbers such as 7 between its separators, or an empty cell",
     "float32": "a number up to 3.4e38 either way, or an empty cell",
     "label": "0 or 1",
     "time": A_TIME,
@@ -112,12 +114,21 @@ class RowReader:
     def _values(self, text: pa.RecordBatch, faults: list[_Fault]) -> dict[str, pa.Array]:
         spec = self._spec
         kinds = {name: str(kind) for name, kind in spec.raw_types.items() if name not in spec.histories}
+        whole = {
+            name: feature.separator
+            for name, feature in spec.features.items()
+            if isinstance(feature, SequenceFeature | BagFeature)
+            and feature.dtype == "int64"
+            and name in kinds
+        }
+        kinds |= dict.fromkeys(whole, "tokens")
         kinds[spec.label] = "label"
         if spec.group is not None:
             kinds.setdefault(spec.group, "string")
         columns = {}
         for name, kind in kinds.items():
-            columns[name], failed = parse_column(_column(text, name), _PARSERS[kind])
+            parse = partial(_whole_tokens, whole[name]) if name in whole else _PARSERS[kind]
+            columns[name], failed = parse_column(_column(text, name), parse)
             if failed is not None:
                 faults.append(_cell_fault(text, name, failed, kind))
         return columns
@@ -137,6 +148,9 @@ class RowReader:
             for column, value in history.where.items():
                 collected = pc.and_(collected, _equals(_column(text, column), value))
             columns[TOKEN + name], columns[COLLECTED + name] = tokens.cast(pa.binary()), collected
+            failed = parse_column(tokens, _wholes)[1] if history.dtype == "int64" else None
+            if failed is not None:
+                faults.append(_cell_fault(text, str(history.of), failed, "int64"))
             split_up = pc.and_(collected, pc.match_substring(tokens, history.separator))
             failed = pc.index(split_up, True).as_py()
             if failed >= 0:
@@ -185,6 +199,17 @@ def _without_empty(text: pa.Array) -> pa.Array:
     return pc.if_else(pc.equal(text, ""), pa.scalar(None, text.type), text)
 
 
+def _wholes(text: pa.Array) -> pa.Array:
+    if pc.any(pc.match_substring(text, "x", ignore_case=True)).as_py():
+        raise pa.ArrowInvalid("hexadecimal")  # which Arrow would read
+    return _without_empty(text).cast(pa.int64())
+
+
+def _whole_tokens(separator: str, text: pa.Array) -> pa.Array:
+    _wholes(pc.list_flatten(pc.split_pattern(text, separator)))
+    return text.cast(pa.binary())
+
+
 def _floats(text: pa.Array) -> pa.Array:
     number = _without_empty(text).cast(pa.float64()).cast(pa.float32())
     if pc.any(pc.is_inf(number)).as_py():
@@ -201,7 +226,7 @@ def _labels(text: pa.Array) -> pa.Array:
 
 _PARSERS = {
     "string": lambda text: text.cast(pa.binary()),
-    "int64": lambda text: _without_empty(text).cast(pa.int64()),
+    "int64": _wholes,
     "float32": _floats,
     "label": _labels,
 }

@@ -176,7 +176,7 @@ def test_a_changed_data_spec_is_ingested_and_transformed_anew(
     assert "Trainer" not in found, "it was killed in there"
 
 
-def test_a_killed_run_goes_on_where_it_was(again: Any, resumed: Any) -> None:
+def test_a_killed_run_goes_on_where_it_was(fresh: Any, again: Any, resumed: Any) -> None:
     assert resumed.result.exit_code == 0, resumed.result.output
     assert states(resumed, BEFORE_TRAINING) == each(BEFORE_TRAINING, "cached")
     assert resumed.states["Trainer"] == "done"

@@ -16,6 +16,7 @@ features:
   item: {type: categorical, role: candidate}
   price: {type: numeric, role: candidate}
   seen: {type: sequence, vocabulary: item}
+  hour: {type: bag, dtype: int64}
 splits: {files: clicks.csv, by: time, column: ts, within: user, eval: 0.2, test: 0.2}
 """
 MODEL = """\
@@ -165,6 +166,10 @@ IN_ROWS: dict[str, tuple[Callable[[Path], None], str]] = {
     "encoding": (
         row(5, lambda cells: [b"caf\xe9", *cells[1:]]),
         r"row 5: column user: found 'caf\xe9', expected UTF-8",
+    ),
+    "token": (
+        row(4, lambda cells: [*cells[:4], b"7^0x7", *cells[5:]]),
+        "row 4: column hour: found '7^0x7', expected whole numbers",
     ),
     "number": (
         row(3, lambda cells: [*cells[:6], b"cheap", *cells[7:]]),

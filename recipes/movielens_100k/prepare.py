@@ -7,7 +7,7 @@ is written stays on this machine: the terms of the data allow no redistribution.
 import argparse
 import csv
 import hashlib
-import importlib.util
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -128,7 +128,8 @@ def _fetch() -> tuple[str, str, str]:
 
 def _fetcher(into: Path) -> list[str]:
     """The client that the user has set up for a package index: pip of this environment, else uv."""
-    if importlib.util.find_spec("pip") is not None:
+    # not importlib.util.find_spec: setuptools takes a look for pip as pip at work, and TFX's import then fails
+    if any(importlib.metadata.distributions(name="pip")):
         return [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", f"--dest={into}"]
     uv = shutil.which("uv")
     if uv is not None:  # it has no `download`

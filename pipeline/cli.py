@@ -85,7 +85,10 @@ def run_and_show(
             )
         show_summary(console, spec, output, result)
     if not result.blessed:
-        raise GateRefused(f"{spec.name} is not blessed and not pushed: {'; '.join(result.reasons)}")
+        more = (
+            f"; and {len(result.reasons) - 3} more in {output / 'metrics.json'}" if result.reasons[3:] else ""
+        )
+        raise GateRefused(f"{spec.name} is not blessed and not pushed: {'; '.join(result.reasons[:3])}{more}")
     return output, result
 
 

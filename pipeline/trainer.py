@@ -86,8 +86,6 @@ def train(
         callbacks=[evaluate, stop, board],
         verbose=0,
     )
-    if stop.best_weights is not None:  # Keras restores them only where it stopped early
-        model.set_weights(stop.best_weights)
     logging.info("Best %s %.5f after evaluation %d.", evaluate.monitored, stop.best, stop.best_epoch + 1)
     return history
 

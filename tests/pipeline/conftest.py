@@ -2,7 +2,11 @@
 
 import csv
 import json
-from collections.abc import Callable, Sequence
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -148,16 +152,33 @@ class Run(NamedTuple):
     """What one call of `cetnet run` left, as it was right after it."""
 
     folder: Path  # the data and both YAML files
-    output: Path  # DIR
-    result: Result
-    states: dict[str, str]  # of each component, "cached" or "done"
+    exit_code: int
+    stdout: str
+    stderr: str
     metrics: dict[str, Any]  # of metrics.json; empty where there is none
     versions: list[str]  # in DIR/serving/clicks
+
+    @property
+    def states(self) -> dict[str, str]:
+        """What was shown of each component: "cached" or "done"."""
+        found = {}
+        for line in self.stdout.splitlines():
+            words = line.split()
+            if line.startswith("  ") and line.endswith("from the cache"):
+                found[words[0]] = "cached"
+            elif line.startswith("  ") and line.endswith(" s") and len(words) == 3:
+                found[words[0]] = "done"
+        return found
 
     @property
     def spec(self) -> DataSpec:
         """The data spec of the run."""
         return load_data_spec(self.folder / "data.yaml")
+
+    @property
+    def output(self) -> Path:
+        """DIR."""
+        return self.folder / "run"
 
     @property
     def serving(self) -> Path:
@@ -173,50 +194,77 @@ class Run(NamedTuple):
         return found.folder(key)
 
 
-Runner = Callable[..., Run]
+def _arguments(folder: Path, *more: object) -> list[str]:
+    paths = {"--data": "data.yaml", "--model": "model.yaml", "--output": "run"}
+    pairs = [(option, folder / name) for option, name in paths.items()]
+    return ["run", *(str(word) for pair in pairs for word in pair), *map(str, more)]
 
 
-@pytest.fixture(scope="session")
-def run_in() -> Runner:
-    """(folder with the data and both YAML files, more arguments) -> Run."""
-    return _run
-
-
-def _run(folder: Path, *arguments: object) -> Run:
-    output = folder / "run"
-    paths = ("--data", folder / "data.yaml", "--model", folder / "model.yaml", "--output", output)
-    result = _cetnet("run", *paths, *arguments)
-    metrics = output / "metrics.json"
+def _ended(folder: Path, exit_code: int, stdout: str, stderr: str) -> Run:
+    metrics, serving = folder / "run" / "metrics.json", folder / "run" / "serving" / NAME
     document = json.loads(metrics.read_text(encoding="utf-8")) if metrics.exists() else {}
-    serving = output / "serving" / NAME
     versions = sorted(path.name for path in serving.iterdir()) if serving.exists() else []
-    return Run(folder, output, result, _states_of(result.stdout), document, versions)
+    return Run(folder, exit_code, stdout, stderr, document, versions)
 
 
 @pytest.fixture(scope="session")
-def states_of() -> Callable[[str], dict[str, str]]:
-    """(what `cetnet run` showed) -> of each component whether it was "cached" or "done"."""
-    return _states_of
+def run_in() -> Callable[..., Run]:
+    """(folder with the data and both YAML files, more arguments) -> Run; in this process."""
+
+    def run(folder: Path, *more: object) -> Run:
+        result = _cetnet(*_arguments(folder, *more))
+        return _ended(folder, result.exit_code, result.stdout, result.stderr)
+
+    return run
 
 
-def _states_of(shown: str) -> dict[str, str]:
-    found = {}
-    for line in shown.splitlines():
-        words = line.split()
-        if line.startswith("  ") and line.endswith("from the cache"):
-            found[words[0]] = "cached"
-        elif line.startswith("  ") and line.endswith(" s") and len(words) == 3:
-            found[words[0]] = "done"
-    return found
+class Started:
+    """A run in a process of its own, beside the tests that do not need it: runs are long, and mostly on one core."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.folder = folder
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "cetnet_keras.cli", *_arguments(folder)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | environment,
+            start_new_session=True,
+        )
+
+    def wait(self) -> Run:
+        """What it left, once it has ended."""
+        stdout, stderr = self._process.communicate()
+        return _ended(self.folder, self._process.returncode, stdout, stderr)
+
+    def end(self) -> None:
+        """Kills it and the server that it may have started, if it still runs."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.communicate()
+
+
+@pytest.fixture(scope="session")
+def start_run() -> Iterator[Callable[..., Started]]:
+    """(folder, environment variables) -> Started; ended with the tests."""
+    started: list[Started] = []
+
+    def start(folder: Path, **environment: str) -> Started:
+        started.append(Started(folder, **environment))
+        return started[-1]
+
+    yield start
+    for run in started:
+        run.end()
 
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """(rows, data spec, model spec) -> a new folder that holds them."""
+    """(data spec, model spec) -> a new folder with the rows and both specs."""
 
-    def make(rows: Sequence[Row] | None = None, data: str = DATA, model: str = MODEL) -> Path:
+    def make(data: str = DATA, model: str = MODEL) -> Path:
         folder = tmp_path_factory.mktemp("project")
-        _write_csv(folder / "clicks.csv", rows or with_typed(rows_of(1, taste)))
+        _write_csv(folder / "clicks.csv", with_typed(rows_of(1, taste)))
         (folder / "data.yaml").write_text(data, encoding="utf-8")
         (folder / "model.yaml").write_text(model, encoding="utf-8")
         return folder
@@ -224,9 +272,26 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return make
 
 
+@pytest.fixture(scope="session", autouse=True)
+def started_first_run(request: pytest.FixtureRequest, project: Any, start_run: Any) -> Started | None:
+    """Begins the first run at once, if any test needs it: those come last."""
+    needed = any("first_run" in getattr(item, "fixturenames", ()) for item in request.session.items)
+    return start_run(project()) if needed else None
+
+
 @pytest.fixture(scope="session")
-def first_run(project: Callable[..., Path]) -> Run:
+def first_run(started_first_run: Started) -> Run:
     """The first run of the pipeline in its folder: nothing is cached and nothing was blessed before."""
-    run = _run(project())
-    assert run.result.exit_code == 0, run.result.output
+    run = started_first_run.wait()
+    assert (run.exit_code, run.stderr) == (0, ""), run.stdout
     return run
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the tests that need the first run behind the others of this folder, in whose time it runs."""
+    mine = [place for place, item in enumerate(items) if item.path.is_relative_to(Path(__file__).parent)]
+    later = sorted(
+        (items[place] for place in mine), key=lambda item: "first_run" in getattr(item, "fixturenames", ())
+    )
+    for place, item in zip(mine, later, strict=True):
+        items[place] = item

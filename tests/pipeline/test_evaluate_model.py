@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 
@@ -37,11 +38,13 @@ def test_another_split_is_measured_with_a_version_named(first_run: Any, tmp_path
     from pipeline.evaluate_model import evaluate_model
 
     steps: list[tuple[str, str]] = []
+    unsliced = first_run.spec.model_copy(update={"slices": [[]]})
     version = first_run.serving / first_run.versions[0]
-    document = evaluate_model(
-        first_run.spec, first_run.folder, version, "eval", lambda *step: steps.append(step)
-    )
-    assert document["rows"] == 80 and document["fused"]["auc"] != first_run.metrics["fused"]["auc"]
+    document = evaluate_model(unsliced, first_run.folder, version, "eval", lambda *step: steps.append(step))
+    offline = dict(np.load(first_run.artifact("Trainer", "model_run") / "offline_scores.npz"))
+    clicks = document["fused"]["clicks"]
+    assert document["rows"] == len(offline["ctr"]) == 80
+    assert document["fused"]["calibration"] == pytest.approx(offline["ctr"].sum() / clicks, rel=1e-5)
     assert steps == [(name, state) for name in ("ExampleGen", "Evaluator") for state in ("running", "done")]
 
 

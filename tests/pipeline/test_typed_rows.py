@@ -234,6 +234,24 @@ def test_buckets_are_quarters_of_train_and_0_is_missing(rows: Rows) -> None:
     np.testing.assert_allclose(shares, 0.25, atol=0.03)  # quantiles to 0.01, and a value may not be divided
 
 
+@pytest.mark.parametrize("key", ["shop", "genres"])
+def test_metrics_are_sliced_by_the_most_frequent_values_of_train(
+    first_run: Any, rows: Rows, vocabulary: dict[str, list[str]], key: str
+) -> None:
+    top = vocabulary[key][: rows.spec.slice_top]
+    sizes, clicks = Counter[str](), Counter[str]()
+    for row in rows.raw["test"].values():
+        for value in {token if token in top else "other" for token in tokens_of(rows.spec, key, row) or [""]}:
+            sizes[value] += 1
+            clicks[value] += row["click"][0]
+    slices = [part for part in first_run.metrics["slices"] if list(part["values"]) == [key]]
+    assert {part["values"][key]: part["rows"] for part in slices} == sizes
+    assert {part["values"][key]: part["clicks"] for part in slices} == {
+        value: clicks[value] for value in sizes
+    }
+    assert set(sizes) == {*top, "other"} and len(top) == 2
+
+
 # 3. The served model
 
 

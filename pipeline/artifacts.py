@@ -10,7 +10,6 @@ from tfx.orchestration import metadata
 class Outputs(NamedTuple):
     """What one component put out in its latest execution."""
 
-    cached: bool
     artifacts: dict[str, list[proto.Artifact]]  # by output key
 
     def folder(self, key: str) -> Path:
@@ -35,4 +34,4 @@ def latest_outputs(database: Path, pipeline_name: str, node_id: str) -> Outputs 
             if event.type in (proto.Event.OUTPUT, proto.Event.DECLARED_OUTPUT):
                 artifact = store.get_artifacts_by_id([event.artifact_id])[0]
                 outputs.setdefault(event.path.steps[0].key, []).append(artifact)
-        return Outputs(latest.last_known_state == proto.Execution.CACHED, outputs)
+        return Outputs(outputs)

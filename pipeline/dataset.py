@@ -28,8 +28,7 @@ def transformed_batches(
     Returns:
         dataset of {key: [B]}, and [B, T] padded with 0 to the longest row of the batch, T at least 1, for tokens.
     """
-    files = sorted(path for pattern in patterns for path in tf.io.gfile.glob(pattern))
-    rows = tf.data.TFRecordDataset(files, compression_type="GZIP", num_parallel_reads=1)
+    rows = records(patterns)
     if shuffle_seed is not None:
         rows = rows.shuffle(SHUFFLE_ROWS, seed=shuffle_seed).repeat()
     spec = transformed.transformed_feature_spec()
@@ -38,6 +37,12 @@ def transformed_batches(
         return dense_batch(tf.io.parse_example(serialised, spec))
 
     return rows.batch(batch_size).map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def records(patterns: Sequence[str]) -> tf.data.Dataset:
+    """The serialised rows of gzipped TFRecord files, file by file in the order of their names."""
+    files = sorted(path for pattern in patterns for path in tf.io.gfile.glob(pattern))
+    return tf.data.TFRecordDataset(files, compression_type="GZIP")
 
 
 def dense_batch(batch: dict[str, Any]) -> dict[str, tf.Tensor]:

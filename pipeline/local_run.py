@@ -34,9 +34,17 @@ class RunResult(NamedTuple):
     """What a run left behind."""
 
     metrics: dict[str, Any]  # as in metrics.json
-    blessed: bool
-    reasons: list[str]  # why it is not blessed
     pushed: Path | None  # the version folder
+
+    @property
+    def blessed(self) -> bool:
+        """Whether every gate said yes."""
+        return bool(self.metrics["blessed"])
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why it is not blessed."""
+        return list(self.metrics["reasons"])
 
 
 def run_pipeline(
@@ -154,4 +162,4 @@ def _result(spec: DataSpec, database: Path) -> RunResult:
     pushed = (
         outputs("Pusher").artifacts["pushed_model"][0].custom_properties["pushed_destination"].string_value
     )
-    return RunResult(document, document["blessed"], document["reasons"], Path(pushed) if pushed else None)
+    return RunResult(document, Path(pushed) if pushed else None)

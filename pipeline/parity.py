@@ -10,9 +10,10 @@ import tensorflow as tf
 
 from cetnet_keras.errors import WorkFailed
 from cetnet_keras.spec import ROW_KEY, DataSpec
+from cetnet_keras.spec.raw import MISSING
 from serving.client import GrpcClient, Predictor, RestClient
 from serving.process import server_process
-from serving.signatures import DTYPES, MISSING
+from serving.signatures import DTYPES
 
 TOLERANCE = 1e-5  # of a probability, between training in float32 and serving in float32
 _OUTPUTS = ("ctr", "member_ctr", "fusion_weight", "confidence")

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cetnet_keras.console import progress
 from cetnet_keras.spec import DataSpec
 
 _COLUMNS = {
@@ -20,7 +21,7 @@ _COLUMNS = {
 
 
 class ComponentProgress:
-    """Shows the running component with a spinner and, when it is done, a line with its time.
+    """Shows the running component with its elapsed time and, when it is done, a line.
 
     Args:
         console: where to show it; without a terminal only the lines appear.
@@ -28,17 +29,19 @@ class ComponentProgress:
     """
 
     def __init__(self, console: Console, begin: str) -> None:
-        self._console, self._status = console, console.status(begin)
+        self._console, self._live = console, progress(console)  # not console.status: it brings the noise back
+        self._task = self._live.add_task(begin, total=None)
         self._running, self._since, self._first = begin, monotonic(), monotonic()
 
     def __enter__(self) -> "ComponentProgress":
-        self._status.start()
+        self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._status.stop()
+        self._live.remove_task(self._task)
+        self._live.stop()
         if error is None:
             self._console.print(f"  {'all together':<18} {monotonic() - self._first:6.1f} s")
         else:
@@ -50,7 +53,7 @@ class ComponentProgress:
             if self._running != component and now - self._since > 1:
                 self._line(f"{now - self._since:6.1f} s")
             self._running, self._since = component, now
-            self._status.update(f"{component} is running ({now - self._first:.0f} s since the start)")
+            self._live.reset(self._task, total=None, description=component)
         else:
             self._line("from the cache" if state == "cached" else f"{now - self._since:6.1f} s")
             self._running, self._since = "between components", now

@@ -1,6 +1,6 @@
 """run_fn: what TFX Trainer runs. Trains a CETNet under MirroredStrategy, keeps the best weights, exports the signatures."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,14 @@ from cetnet_keras.cetnet import CETNet
 from cetnet_keras.oov import replace_by_oov
 from cetnet_keras.optimizers import LazyAdam, RowWiseAdagrad
 from cetnet_keras.spec import ROW_KEY, DataSpec, ModelSpec, TrainingSpec, parse_spec
-from pipeline.dataset import dense_batch, inputs_of, transformed_batches
+from cetnet_keras.spec.raw import MISSING
+from pipeline.dataset import dense_batch, inputs_of, records, transformed_batches
 from pipeline.evaluate_split import EvalSplit, EvaluateSplit
 from pipeline.transform import MISSING_INT, slice_keys, slice_vocabulary, vocabulary_sizes
-from serving.signatures import ServableModel
+from serving.signatures import DTYPES, ServableModel
 from serving.warmup import write_warmup
 
-OFFLINE_SCORES = (
-    "offline_scores.npz"  # in the model run's folder: what the parity gate compares served values with
-)
+OFFLINE_SCORES = "offline_scores.npz"  # in the model run's folder: what the parity gate compares with
 OFFLINE_ROWS = 1000
 
 
@@ -70,7 +69,7 @@ def train(
     One Keras epoch is a part of a pass over the rows, so that the eval split is looked at within the pass too: such
     models often overfit after their first. Source of the part and the patience: our choice.
     """
-    rows = int(_records(files).reduce(np.int64(0), lambda count, _: count + 1))
+    rows = int(records(files).reduce(np.int64(0), lambda count, _: count + 1))
     parts = training.evaluations_per_epoch
     steps = max(1, -(-rows // (training.batch_size * parts)))
     batches = transformed_batches(files, transformed, training.batch_size, shuffle_seed=training.seed)
@@ -88,10 +87,6 @@ def train(
     )
     logging.info("Best %s %.5f after evaluation %d.", evaluate.monitored, stop.best, stop.best_epoch + 1)
     return history
-
-
-def _records(files: list[str]) -> tf.data.Dataset:
-    return tf.data.TFRecordDataset([p for f in files for p in tf.io.gfile.glob(f)], compression_type="GZIP")
 
 
 def _training_pairs(model: CETNet, batches: tf.data.Dataset, seed: int) -> tf.data.Dataset:
@@ -165,12 +160,10 @@ def _most_frequent(spec: DataSpec, transformed: tft.TFTransformOutput, key: str)
 
 def warmup_requests(spec: DataSpec) -> list[tuple[str, dict[str, np.ndarray]]]:
     """One request a signature that clients call, with nothing known of the row: it builds every kernel that is needed."""
-    empty: dict[str, Callable[[list[int]], np.ndarray]] = {
-        "string": lambda shape: np.full(shape, b"", object),
-        "int64": lambda shape: np.full(shape, MISSING_INT, np.int64),
-        "float32": lambda shape: np.full(shape, np.nan, np.float32),
+    row = {
+        name: np.full([1], MISSING[raw_type], DTYPES[raw_type].as_numpy_dtype)
+        for name, raw_type in spec.raw_types.items()
     }
-    row = {name: empty[raw_type]([1]) for name, raw_type in spec.raw_types.items()}
     candidates = spec.with_role("candidate")
     rank = {name: value.reshape([1, 1]) if name in candidates else value for name, value in row.items()}
     requests = [("serving_default", row), ("explain", row)]

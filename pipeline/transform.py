@@ -14,9 +14,10 @@ from cetnet_keras.spec import (
     SequenceFeature,
     parse_spec,
 )
+from cetnet_keras.spec.raw import MISSING
 
 GROUP_KEY = "cetnet_group"  # hash of the group's raw value, for gAUC in training
-MISSING_INT = -1  # what an int64 column holds where the cell was empty
+MISSING_INT = MISSING["int64"]
 Tensors = dict[str, Any]
 
 

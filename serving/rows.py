@@ -12,11 +12,11 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from cetnet_keras.errors import InputError
+from cetnet_keras.spec.raw import MISSING
 from serving.metadata import TensorInfo
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _INT_RANGES = {"int32": 2**31, "int64": 2**63}
-_MISSING_INTEGER = -1  # as the signatures take it: an integer column has no value that says nothing
 
 
 class Row(NamedTuple):
@@ -163,7 +163,7 @@ class RowInputs:
 
 def _integer(cell: str, dtype: str) -> int:
     if not cell:
-        return _MISSING_INTEGER
+        return MISSING["int64"]
     limit = _INT_RANGES[dtype]
     if not _INTEGER.fullmatch(cell) or not -limit <= int(cell) < limit:
         raise ValueError(f"an integer ({dtype}), or nothing where it is missing")

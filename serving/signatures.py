@@ -2,18 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 
 from cetnet_keras.cetnet import CETNet
-from cetnet_keras.spec import BagFeature, DataSpec
+from cetnet_keras.spec import BagFeature
+from cetnet_keras.spec.raw import MISSING
 
 Tensors = dict[str, tf.Tensor]
 Transform = Callable[[Tensors], Tensors]
 
 DTYPES = {"string": tf.string, "int64": tf.int64, "float32": tf.float32}
-MISSING = {"string": "", "int64": -1, "float32": float("nan")}  # what a request holds where a row has nothing
 
 
 class ServableModel(tf.Module):
@@ -105,12 +104,3 @@ class ServableModel(tf.Module):
             once = self._transform(contexts)
             batch |= {key: tf.repeat(value, shape[1], axis=0) for key, value in once.items()}
         return {"ctr": tf.reshape(self._predict(batch)["ctr"], shape)}
-
-
-def example_requests(spec: DataSpec, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Columns of a request for serving_default or explain, from rows whose missing values are None or absent."""
-    columns: dict[str, list[Any]] = {}
-    for name, raw_type in spec.raw_types.items():
-        values = [row.get(name) for row in rows]
-        columns[name] = [MISSING[raw_type] if value is None else value for value in values]
-    return columns

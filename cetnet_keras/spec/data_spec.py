@@ -10,11 +10,11 @@ from cetnet_keras.spec.features import (
     CategoricalFeature,
     Feature,
     NumericFeature,
-    RawType,
     Role,
     SequenceFeature,
     Vocabulary,
 )
+from cetnet_keras.spec.raw import RawType
 from cetnet_keras.spec.splits import Splits
 
 __all__ = ["ROW_KEY", "CsvFormat", "DataSpec"]

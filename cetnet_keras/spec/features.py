@@ -5,9 +5,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from cetnet_keras.spec.base import Count, LocatedError, SpecModel, Text
+from cetnet_keras.spec.raw import RawType
 
 Role = Literal["context", "candidate"]
-RawType = Literal["string", "int64", "float32"]
 
 RESERVED_ROLES = {"position": "leave the column out, so that training and serving see the same"}
 RESERVED_TYPES = {
@@ -45,7 +45,8 @@ class _Ids(SpecModel):
 
     role: Role = Field(default="context", description=_ROLE)
     dtype: Literal["string", "int64"] = Field(
-        default="string", description="type of a raw id from file to request; string keeps 007 and 7 apart"
+        default="string",
+        description="type of a raw id from file to request; string keeps 007 and 7 apart, int64 has -1 for missing",
     )
     vocabulary: Vocabulary | Text | None = Field(
         default=None,

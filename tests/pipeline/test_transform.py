@@ -21,11 +21,12 @@ import tensorflow_transform.beam as tft_beam
 from tensorflow_transform.tf_metadata.dataset_metadata import DatasetMetadata
 
 from cetnet_keras.spec import ROW_KEY, DataSpec, NumericFeature, parse_spec
+from cetnet_keras.spec.raw import MISSING
 from pipeline.create_pipeline import BEAM_ARGS
 from pipeline.schema import schema_of
 from pipeline.trainer import ServingTransform
 from pipeline.transform import preprocessing_fn, vocabulary_sizes
-from serving.signatures import DTYPES, MISSING
+from serving.signatures import DTYPES
 
 SPEC = """
 name: edges

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
         BagFeature,
         CategoricalFeature,
         NumericFeature,
+        PretrainedFeature,
         SequenceFeature,
+        TimestampFeature,
+        VectorFeature,
         Vocabulary,
     )
     from cetnet_keras.spec.model_spec import (
@@ -45,9 +48,12 @@ __all__ = [
     "MemberSpec",
     "ModelSpec",
     "NumericFeature",
+    "PretrainedFeature",
     "RowSplits",
     "SequenceFeature",
+    "TimestampFeature",
     "TrainingSpec",
+    "VectorFeature",
     "Vocabulary",
     "check_members",
     "error_at",

@@ -5,7 +5,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cetnet_keras.spec.base import LocatedError
-from cetnet_keras.spec.features import BagFeature, CategoricalFeature, IdFeature, SequenceFeature
+from cetnet_keras.spec.features import (
+    BagFeature,
+    CategoricalFeature,
+    IdFeature,
+    PretrainedFeature,
+    SequenceFeature,
+    VectorFeature,
+)
 from cetnet_keras.spec.splits import FileSplits, HoldOut, RowSplits
 
 if TYPE_CHECKING:
@@ -16,6 +23,7 @@ Loc = tuple[int | str, ...]
 ROW_KEY = "cetnet_row"  # number of a row, given by ingestion: a served value and an offline one meet by it
 FEATURE_NAME = r"^[A-Za-z][A-Za-z0-9_]*$"  # any other character is lost or refused in a SavedModel signature
 _TAKEN = (ROW_KEY, "self")  # `self`: tf.function takes the inputs of a signature as keyword arguments
+OUTPUTS = ("ctr", "member_ctr", "fusion_weight", "confidence")  # of a served model
 
 
 def refuse_contradictions(spec: "DataSpec") -> None:
@@ -27,6 +35,8 @@ def refuse_contradictions(spec: "DataSpec") -> None:
             _check_vocabulary(spec, name, feature)
         if isinstance(feature, SequenceFeature) and feature.is_history:
             _check_history(spec, name, feature)
+        if isinstance(feature, PretrainedFeature):
+            _check_pretrained(spec, name, feature)
     _check_alignment(spec)
     _check_slices(spec)
     _check_columns(spec)
@@ -37,7 +47,13 @@ def column_uses(spec: "DataSpec") -> Iterator[tuple[Loc, str]]:
     yield ("label",), spec.label
     if spec.group is not None:
         yield ("group",), spec.group
+    if spec.weight is not None:
+        yield ("weight",), spec.weight
+    for position, column in enumerate(spec.id):
+        yield ("id", position), column
     for name, feature in spec.features.items():
+        if isinstance(feature, PretrainedFeature):
+            continue
         yield ("features", name), name
         if isinstance(feature, SequenceFeature):
             for key in ("of", "by", "time"):
@@ -90,6 +106,53 @@ def _check_label_and_group(spec: "DataSpec") -> None:
         raise LocatedError(
             ("group",), f"{message}; name a categorical feature or a column that is no feature"
         )
+
+    if spec.weight is not None and spec.weight in (spec.label, spec.group, *spec.features):
+        message = (
+            f"found {spec.weight!r}, which is used already, expected a column that only says how much a row"
+        )
+        raise LocatedError(("weight",), f"{message} counts; name another")
+    for position, column in enumerate(spec.id):
+        _check_id(spec, position, column)
+
+
+def _check_id(spec: "DataSpec", position: int, column: str) -> None:
+    loc = ("id", position)
+    if column in spec.id[:position]:
+        raise LocatedError(loc, f"found {column!r} again; name it once")
+    if column == spec.label or column in OUTPUTS or column.startswith("ctr_"):
+        raise LocatedError(
+            loc, f"found {column!r}, which is the label or an output of a served model; leave it out"
+        )
+    if not re.fullmatch(FEATURE_NAME, column):
+        message = (
+            f"found {column!r}, which cannot be an output of a served model, expected letters, digits and _"
+        )
+        raise LocatedError(loc, f"{message} after a letter; rename the column")
+    if spec.raw_shapes.get(column, ()) != ():
+        message = f"found {column!r}, a {spec.features[column].type} feature, expected one value a row"
+        raise LocatedError(loc, f"{message}; name another column")
+
+
+def _check_pretrained(spec: "DataSpec", name: str, feature: PretrainedFeature) -> None:
+    loc, target = ("features", name), spec.features.get(feature.of)
+    if not isinstance(target, IdFeature):
+        known = [n for n, f in spec.features.items() if isinstance(f, IdFeature)]
+        what = "which is no feature" if target is None else f"a {target.type} feature"
+        message = (
+            f"found {feature.of!r}, {what}, expected one that has ids: {', '.join(known) or 'there is none'}"
+        )
+        raise LocatedError((*loc, "of"), f"{message}; name one of them")
+    owner = spec.owner(feature.of)
+    if getattr(spec.features[owner], "hash_buckets", None) is not None:
+        message = f"found {feature.of!r}, whose ids are hashes, expected a vocabulary or an identity"
+        raise LocatedError((*loc, "of"), f"{message}; take hash_buckets out of {owner!r}")
+    first = spec.owner(name)
+    for key in ("dimension", "trainable"):
+        found, expected = getattr(feature, key), getattr(spec.features[first], key)
+        if found != expected:
+            message = f"found {found}, expected {expected} as in {first!r}, which has the same file"
+            raise LocatedError((*loc, key), f"{message}; make them equal")
 
 
 def _check_vocabulary(spec: "DataSpec", name: str, feature: IdFeature) -> None:
@@ -158,7 +221,7 @@ def _check_alignment(spec: "DataSpec") -> None:
             message = f"found {align!r} on this sequence alone, expected two or more sequences with one name"
             raise LocatedError(("features", first, "align"), f"{message}; correct it or remove the key")
         for other in others:
-            for key in ("role", "max_length", "by", "time", "where"):
+            for key in ("role", "max_length", "padding", "by", "time", "where"):
                 found, expected = (getattr(spec.features[name], key) for name in (other, first))
                 if found != expected:
                     message = f"found {_shown(found)}, expected {_shown(expected)} as in {first!r}"
@@ -183,34 +246,42 @@ def _check_slices(spec: "DataSpec") -> None:
 
 
 def _check_columns(spec: "DataSpec") -> None:
-    columns = spec.csv.columns
-    for position, column in enumerate(columns or []):
-        if column in (columns or [])[:position]:
-            raise LocatedError(
-                ("csv", "columns", position), f"found {column!r} again; give each column its own name"
-            )
+    layout = spec.csv.layout
+    columns = [column.name for column in layout]
+    for position, column in enumerate(layout):
+        loc: Loc = ("csv", "columns", position)
+        if column.name in columns[:position]:
+            raise LocatedError(loc, f"found {column.name!r} again; give each column its own name")
+        if column.name in spec.histories:
+            message = f"found {column.name!r}, which the spec builds from earlier rows; rename one of the two"
+            raise LocatedError(loc, message)
+    lists = {column.name for column in layout if column.cells > 1}
     for loc, column in column_uses(spec):
-        if column == ROW_KEY:
-            raise LocatedError(
-                loc, f"found {ROW_KEY!r}, which is taken, expected another name; rename the column"
-            )
-        if column in spec.histories:
-            if loc != ("features", column):
-                message = (
-                    f"found {column!r}, which is built from earlier rows, expected a column of the files"
-                )
-                raise LocatedError(loc, f"{message}; name another")
-        elif columns is not None and column not in columns:
-            message = f"found {column!r}, which is none of csv.columns: {', '.join(columns)}"
-            raise LocatedError(loc, f"{message}; correct the name or add the column there")
-        if column == spec.label and loc[0] == "splits":
-            raise LocatedError(
-                loc, f"found {column!r}, the label, expected a column that says nothing of it; name another"
-            )
-    for position, column in enumerate(columns or []):
-        if column in spec.histories:
-            message = f"found {column!r}, which the spec builds from earlier rows; rename one of the two"
-            raise LocatedError(("csv", "columns", position), message)
+        _check_use(spec, loc, column, columns, lists)
+
+
+def _check_use(spec: "DataSpec", loc: Loc, column: str, columns: list[str], lists: set[str]) -> None:
+    if column == ROW_KEY:
+        message = f"found {ROW_KEY!r}, which is taken, expected another name; rename the column"
+        raise LocatedError(loc, message)
+    if column == spec.label and loc[0] == "splits":
+        message = f"found {column!r}, the label, expected a column that says nothing of it; name another"
+        raise LocatedError(loc, message)
+    if column in spec.histories:
+        if loc != ("features", column):
+            message = f"found {column!r}, which is built from earlier rows, expected a column of the files"
+            raise LocatedError(loc, f"{message}; name another")
+        return
+    if columns and column not in columns:
+        message = f"found {column!r}, which is none of csv.columns: {', '.join(columns)}"
+        raise LocatedError(loc, f"{message}; correct the name or add the column there")
+    if isinstance(spec.features.get(column), PretrainedFeature):
+        message = f"found {column!r}, a pretrained feature, expected a column of the files"
+        raise LocatedError(loc, f"{message}; name another")
+    takes_lists = isinstance(spec.features.get(column), SequenceFeature | BagFeature | VectorFeature)
+    if column in lists and not (takes_lists and loc == ("features", column)):
+        message = f"found {column!r}, which is a list of cells in csv.columns, expected one cell a row"
+        raise LocatedError(loc, f"{message}; make it a sequence, bag or vector feature, or name its cells")
 
 
 def _shown(value: object) -> str:

@@ -1,23 +1,37 @@
 """The data spec: the one place that knows the columns. All that depends on them is derived from it."""
 
-from typing import ClassVar, Literal
+import re
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, field_validator, model_validator
 
-from cetnet_keras.spec.base import Count, SpecModel, Text
+from cetnet_keras.spec.base import Count, LocatedError, SpecModel, Text
 from cetnet_keras.spec.columns import FEATURE_NAME, ROW_KEY, column_uses, refuse_contradictions
 from cetnet_keras.spec.features import (
     CategoricalFeature,
     Feature,
     NumericFeature,
+    PretrainedFeature,
     Role,
     SequenceFeature,
+    TimestampFeature,
+    VectorFeature,
     Vocabulary,
 )
-from cetnet_keras.spec.raw import RawType
+from cetnet_keras.spec.raw import RawShape, RawType
 from cetnet_keras.spec.splits import Splits
 
 __all__ = ["ROW_KEY", "CsvFormat", "DataSpec"]
+
+
+_CELLS = re.compile(r"(.+)\[([1-9][0-9]{0,4})\]")
+
+
+class CsvColumn(NamedTuple):
+    """A column of a CSV file; one with several cells is a list of them."""
+
+    name: str
+    cells: int  # side by side
 
 
 class CsvFormat(SpecModel):
@@ -28,19 +42,47 @@ class CsvFormat(SpecModel):
         pattern=r"^[\t -!#-~]$",
         description='one ASCII character between two cells; a tab is "\\t" in double quotes',
     )
-    columns: list[Text] | None = Field(
-        default=None, min_length=1, description="the names of the columns, for files without a header line"
+    quote: Annotated[str, Field(pattern=r"^[!-~]$")] | None = Field(
+        default='"',
+        description="what a cell with delimiters or line breaks in it stands between; null where quotes are "
+        "letters like any other",
     )
+    header: bool | None = Field(
+        default=None,
+        description="whether the first line names the columns; left out, it does where `columns` is left out too",
+    )
+    columns: list[Text] | None = Field(
+        default=None,
+        min_length=1,
+        description="the names of the columns, for files without a header line; with `header: true` they "
+        "replace it. `NAME[50]` is a list in 50 cells side by side",
+    )
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> "CsvFormat":
+        if self.quote == self.delimiter:
+            raise LocatedError(("quote",), f"found {self.quote!r}, the delimiter; name another or null")
+        if self.columns is None and self.header is False:
+            message = "found false, expected the names of the columns beside it; add csv.columns"
+            raise LocatedError(("header",), message)
+        return self
+
+    @property
+    def has_header(self) -> bool:
+        """Whether the first line of a file is no row."""
+        return self.columns is None if self.header is None else self.header
+
+    @property
+    def layout(self) -> tuple[CsvColumn, ...]:
+        """The columns as `columns` describes them; none where the header line does."""
+        matches = [(text, _CELLS.fullmatch(text)) for text in self.columns or ()]
+        return tuple(CsvColumn(m[1], int(m[2])) if m else CsvColumn(text, 1) for text, m in matches)
 
 
 class DataSpec(SpecModel):
     """A data set and what its columns mean. Raises pydantic's ValidationError where it contradicts itself."""
 
     RESERVED: ClassVar[dict[str, str]] = {
-        "weight": "every row counts as one",
-        "negative_keep_rate": "train on all rows, or calibrate the served CTR by yourself",
-        "id": "columns that are no features are not read",
-        "ids": "columns that are no features are not read",
         "crosses": "add a column that joins the two values",
     }
 
@@ -51,11 +93,25 @@ class DataSpec(SpecModel):
     )
     label: Text = Field(description="the column that holds 1 for a click and 0 for none")
     group: Text | None = Field(default=None, description="who a ranking is for: gAUC is computed within it")
+    weight: Text | None = Field(
+        default=None,
+        description="the column that says how much a row counts, 0 or more; without it each is 1",
+    )
+    negative_keep_rate: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="share of the rows without a click that was kept in the files: predictions are brought back "
+        "to all rows, p / (p + (1 - p) / rate), and metrics count such a row 1 / rate times",
+    )
+    id: list[Text] = Field(
+        default=[],
+        description="columns that are carried to the outputs of the signature `examples`, as text",
+    )
     csv: CsvFormat = Field(default_factory=CsvFormat, description="the dialect of CSV files")
     features: dict[str, Feature] = Field(
         min_length=1,
-        description="one entry a column that the model sees, by its name; the types timestamp, vector and "
-        "pretrained are reserved",
+        description="one entry a column that the model sees, by its name",
         json_schema_extra={"propertyNames": {"pattern": FEATURE_NAME}},
     )
     slices: list[list[str]] = Field(
@@ -82,24 +138,38 @@ class DataSpec(SpecModel):
         return self
 
     def owner(self, name: str) -> str:
-        """The feature whose vocabulary and embedding rows `name` uses: itself, or the one it shares with."""
-        shared = getattr(self.features[name], "vocabulary", None)
+        """The feature whose vocabulary and embedding rows `name` uses: itself, or the one it shares with.
+
+        Pretrained features of one file and one vocabulary share a table, which is the first one's.
+        """
+        feature = self.features[name]
+        if isinstance(feature, PretrainedFeature):
+            ids = self.owner(feature.of)
+            same = (
+                n for n, f in self.pretrained.items() if f.file == feature.file and self.owner(f.of) == ids
+            )
+            return next(same)
+        shared = getattr(feature, "vocabulary", None)
         return shared if isinstance(shared, str) else name
 
     def has_ids(self, name: str) -> bool:
-        """Whether a feature becomes embedding rows (ids) and not a plain number."""
+        """Whether a feature becomes ids, for embedding rows, and not plain numbers. Pretrained ones use another's."""
         feature = self.features[name]
-        return feature.buckets is not None if isinstance(feature, NumericFeature) else True
+        if isinstance(feature, NumericFeature):
+            return feature.buckets is not None
+        return not isinstance(feature, VectorFeature | PretrainedFeature)
 
     @property
     def owners(self) -> tuple[str, ...]:
-        """The features that have embedding rows of their own, in the order of the spec."""
+        """The features that have ids and embedding rows of their own, in the order of the spec."""
         return tuple(name for name in self.features if self.has_ids(name) and self.owner(name) == name)
 
     def oov_buckets(self, owner: str) -> int:
-        """Rows for tokens outside the vocabulary; 0 where every value has a row (hash buckets, quantiles)."""
+        """Rows for tokens outside the vocabulary; 0 where every value has a row (hash buckets, quantiles, times)."""
         feature = self.features[owner]
-        if isinstance(feature, NumericFeature) or feature.hash_buckets is not None:
+        if isinstance(feature, NumericFeature | TimestampFeature):
+            return 0
+        if getattr(feature, "hash_buckets", None) is not None:
             return 0
         if isinstance(feature, CategoricalFeature) and feature.identity is not None:
             return 1
@@ -115,8 +185,8 @@ class DataSpec(SpecModel):
         return found if isinstance(found, Vocabulary) else Vocabulary()
 
     def with_role(self, role: Role) -> tuple[str, ...]:
-        """The features on one side of a ranking request."""
-        return tuple(name for name, feature in self.features.items() if feature.role == role)
+        """The raw features on one side of a ranking request; a pretrained one is in no request."""
+        return tuple(name for name, f in self.features.items() if getattr(f, "role", None) == role)
 
     def of_type(self, *types: type) -> tuple[str, ...]:
         """The features of the given types, in the order of the spec."""
@@ -125,7 +195,17 @@ class DataSpec(SpecModel):
     @property
     def raw_types(self) -> dict[str, RawType]:
         """Type of each raw feature in a file, a tf.Example and a request. The label is not among them."""
-        return {name: feature.raw_type for name, feature in self.features.items()}
+        return {n: f.raw_type for n, f in self.features.items() if not isinstance(f, PretrainedFeature)}
+
+    @property
+    def raw_shapes(self) -> dict[str, RawShape]:
+        """Shape of one row's value of each raw feature, for the same names as `raw_types`."""
+        return {n: f.raw_shape for n, f in self.features.items() if not isinstance(f, PretrainedFeature)}
+
+    @property
+    def pretrained(self) -> dict[str, PretrainedFeature]:
+        """The features whose vectors come from a file."""
+        return {n: f for n, f in self.features.items() if isinstance(f, PretrainedFeature)}
 
     @property
     def histories(self) -> dict[str, SequenceFeature]:

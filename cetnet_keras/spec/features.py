@@ -1,20 +1,16 @@
 """The feature types of a data spec: how a raw column becomes ids or numbers, and its side of a request."""
 
+import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from cetnet_keras.spec.base import Count, LocatedError, SpecModel, Text
-from cetnet_keras.spec.raw import RawType
+from cetnet_keras.spec.raw import RawShape, RawType
 
 Role = Literal["context", "candidate"]
 
 RESERVED_ROLES = {"position": "leave the column out, so that training and serving see the same"}
-RESERVED_TYPES = {
-    "timestamp": "give hour and weekday as categorical columns instead",
-    "vector": "give its numbers as numeric columns instead",
-    "pretrained": "use a categorical feature, which learns its embedding",
-}
 _ROLE = "context is known before the candidates; candidate differs between them; position is reserved"
 
 
@@ -38,12 +34,22 @@ class Vocabulary(SpecModel):
     )
 
 
-class _Ids(SpecModel):
+class _Feature(SpecModel):
+    """What every feature has that is a column of the rows."""
+
+    role: Role = Field(default="context", description=_ROLE)
+
+    @property
+    def raw_shape(self) -> RawShape:
+        """Shape of the raw value of one row."""
+        return ()
+
+
+class _Ids(_Feature):
     """A column of tokens. 0 is missing or padding, 1..V are known tokens, then come out-of-vocabulary ids."""
 
     RESERVED: ClassVar[dict[str, str]] = {"private": "replace the ids by keyed hashes in the file"}
 
-    role: Role = Field(default="context", description=_ROLE)
     dtype: Literal["string", "int64"] = Field(
         default="string",
         description="type of a raw id from file to request; string keeps 007 and 7 apart, int64 has -1 for missing",
@@ -94,11 +100,10 @@ class CategoricalFeature(_Ids):
         return self.dtype
 
 
-class NumericFeature(SpecModel):
+class NumericFeature(_Feature):
     """One number a row; a missing one has a default and an indicator."""
 
     type: Literal["numeric"] = Field(description="always numeric")
-    role: Role = Field(default="context", description=_ROLE)
     transform: Literal["zscore", "minmax", "log1p", "log_squared", "none"] = Field(
         default="zscore",
         description="zscore; minmax to 0..1; log1p: sign(x) ln(1 + |x|), then zscore; "
@@ -132,12 +137,24 @@ class NumericFeature(SpecModel):
 class _Tokens(_Ids):
     """Several tokens in one cell, joined by a separator; empty tokens are dropped."""
 
-    separator: Text = Field(default="^", description="what stands between two tokens of a cell")
+    separator: Text | None = Field(
+        default="^",
+        description="what stands between two tokens of a cell; null where the column holds lists, as in Parquet: "
+        "requests then have [B, T], padded with an empty string or, of int64, with -1",
+    )
+    padding: Text | None = Field(
+        default=None, description="a token that stands for none, such as the 0 of rows padded to one length"
+    )
 
     @property
     def raw_type(self) -> RawType:
-        """Type of the raw value in the file, the tf.Example and the request: the joined string."""
-        return "string"
+        """Type of the raw value in the file, the tf.Example and the request: the joined string, or a list's token."""
+        return "string" if self.separator is not None else self.dtype
+
+    @property
+    def raw_shape(self) -> RawShape:
+        """Shape of the raw value of one row: one joined string, or a list of any length."""
+        return () if self.separator is not None else (None,)
 
 
 class SequenceFeature(_Tokens):
@@ -171,6 +188,9 @@ class SequenceFeature(_Tokens):
             raise ValueError(
                 f"{lack}, expected of, by and time together; add what lacks, or remove the others"
             )
+        if given and self.separator is None:
+            message = "found null, but a history is built as one text; name a separator or remove the key"
+            raise LocatedError(("separator",), message)
         return self
 
     @property
@@ -189,16 +209,118 @@ class BagFeature(_Tokens):
     )
 
 
-def _name_reserved_types(schema: dict[str, Any]) -> None:
-    description = "Reserved, cannot be used yet."
-    schema["oneOf"].append(
-        {"properties": {"type": {"enum": [*RESERVED_TYPES], "description": description}}, "not": {}}
+SINCE_1970 = ("seconds", "milliseconds", "microseconds", "nanoseconds")
+"""Formats of a timestamp that is a whole number."""
+DIRECTIVES = {"%Y": 4, "%y": 2, "%m": 2, "%d": 2, "%H": 2, "%M": 2, "%S": 2}
+"""What a timestamp's format may hold, each with its digits."""
+PART_SIZES = {"hour": 24, "weekday": 7, "weekend": 2}
+"""The parts of a timestamp and how many values each has; a week begins on Monday."""
+
+
+class TimestampFeature(_Feature):
+    """A time, of which the model sees the hour of the day, the day of the week and whether it is a weekend."""
+
+    type: Literal["timestamp"] = Field(description="always timestamp")
+    format: Text = Field(
+        default="iso",
+        description="iso: a date or time such as 2024-05-31 or 2024-05-31T23:59:59Z; seconds, milliseconds, "
+        "microseconds or nanoseconds since 1970; or digits as %Y %y %m %d %H %M %S describe them, such as "
+        "%y%m%d%H",
+    )
+    parts: list[Literal["hour", "weekday", "weekend"]] = Field(
+        default=["hour", "weekday", "weekend"],
+        min_length=1,
+        description="each becomes an id with embedding rows of its own",
+    )
+    utc_offset: float = Field(
+        default=0,
+        ge=-14,
+        le=14,
+        description="hours added before the parts are taken; a time that names no zone counts as UTC",
+    )
+
+    @field_validator("format")
+    @classmethod
+    def _names_a_day(cls, text: str) -> str:
+        if text == "iso" or text in SINCE_1970:
+            return text
+        found = re.findall(r"%.?", text)
+        unknown = [directive for directive in found if directive not in DIRECTIVES]
+        if unknown or len(set(found)) < len(found):
+            what = f"{unknown[0]} in it" if unknown else "a directive twice"
+            raise ValueError(f"found {what}, expected each of {' '.join(DIRECTIVES)} once at most")
+        if not ({"%Y", "%y"} & set(found) and {"%m", "%d"} <= set(found)):
+            message = f"found {text!r}, expected iso, {', '.join(SINCE_1970)}, or year, month and day as in"
+            raise ValueError(f"{message} %Y-%m-%d or %y%m%d%H")
+        return text
+
+    @model_validator(mode="after")
+    def _has_its_parts(self) -> "TimestampFeature":
+        if len(set(self.parts)) < len(self.parts):
+            raise LocatedError(("parts",), "found a part twice, expected each once; remove one")
+        if "hour" in self.parts and self.format.startswith("%") and "%H" not in self.format:
+            message = f"found hour, but the format {self.format!r} has no %H; write parts: [weekday, weekend]"
+            raise LocatedError(("parts",), message)
+        return self
+
+    @property
+    def raw_type(self) -> RawType:
+        """Type of the raw value in the file, the tf.Example and the request."""
+        return "int64" if self.format in SINCE_1970 else "string"
+
+    @property
+    def size(self) -> int:
+        """Ids of all parts together, laid end to end in their order."""
+        return sum(PART_SIZES[part] for part in self.parts)
+
+
+class VectorFeature(_Feature):
+    """A dense array of numbers in the row, such as an image embedding; the model sees them as they are."""
+
+    type: Literal["vector"] = Field(description="always vector")
+    dimension: Count = Field(description="how many numbers it has")
+    separator: Text = Field(
+        default=" ", description="what stands between two numbers of a cell; a column of lists needs none"
+    )
+
+    @property
+    def raw_type(self) -> RawType:
+        """Type of the raw value in the file, the tf.Example and the request."""
+        return "float32"
+
+    @property
+    def raw_shape(self) -> RawShape:
+        """Shape of the raw value of one row."""
+        return (self.dimension,)
+
+
+class PretrainedFeature(SpecModel):
+    """A vector that is known for each id of another feature, from a file; it is no column of the rows.
+
+    Members map it to their width by a linear map of their own. Of a sequence it is a sequence as well, aligned with it.
+    """
+
+    type: Literal["pretrained"] = Field(description="always pretrained")
+    of: Text = Field(description="the categorical, sequence or bag feature whose ids have the vectors")
+    file: Text = Field(
+        description="where they are, relative to this file: .npz or .h5 with the arrays `key` [n] and `value` "
+        "[n, dimension]; or .parquet or .csv with the id in the first column and the numbers after it or in a list"
+    )
+    dimension: Count = Field(description="numbers in a vector")
+    trainable: bool = Field(
+        default=False, description="whether the vectors are tuned; an id without one begins at zero"
     )
 
 
 IdFeature = CategoricalFeature | SequenceFeature | BagFeature
 Feature = Annotated[
-    CategoricalFeature | NumericFeature | SequenceFeature | BagFeature,
-    Field(discriminator="type", json_schema_extra=_name_reserved_types),
+    CategoricalFeature
+    | NumericFeature
+    | SequenceFeature
+    | BagFeature
+    | TimestampFeature
+    | VectorFeature
+    | PretrainedFeature,
+    Field(discriminator="type"),
 ]
-FEATURE_TYPES = ("categorical", "numeric", "sequence", "bag")
+FEATURE_TYPES = ("categorical", "numeric", "sequence", "bag", "timestamp", "vector", "pretrained")

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from cetnet_keras.spec.base import SpecModel
 from cetnet_keras.spec.document import Loc, shown
-from cetnet_keras.spec.features import FEATURE_TYPES, RESERVED_ROLES, RESERVED_TYPES
+from cetnet_keras.spec.features import FEATURE_TYPES, RESERVED_ROLES
 
 _LIMITS = {
     "greater_than_equal": ("ge", "{} or more"),
@@ -99,8 +99,6 @@ def _describe(kind: type[SpecModel], path: Loc, error: Any, alternatives: Sequen
         return f"missing, expected one of {', '.join(FEATURE_TYPES)}; add it"
     if error["type"] == "union_tag_invalid":
         tag = error["ctx"]["tag"]
-        if tag in RESERVED_TYPES:
-            return f"found {shown(tag)}, which is reserved and cannot be used yet; {RESERVED_TYPES[tag]}"
         meant = _did_you_mean(tag, FEATURE_TYPES) or "; correct it"
         return f"found {shown(tag)}, expected one of {', '.join(FEATURE_TYPES)}{meant}"
     if key == "role" and str(error["input"]) in RESERVED_ROLES:

@@ -3,5 +3,7 @@
 from typing import Any, Literal
 
 RawType = Literal["string", "int64", "float32"]
+RawShape = tuple[int | None, ...]
+"""Of one row: () for a scalar, (None,) for a list of any length, (n,) for n numbers."""
 
 MISSING: dict[RawType, Any] = {"string": "", "int64": -1, "float32": float("nan")}

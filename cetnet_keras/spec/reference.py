@@ -94,7 +94,8 @@ def _value(schema: dict[str, Any]) -> str:
         return f"list of {_value(schema['items'])}"
     if schema["type"] == "object":
         return f"names, each with {_value(schema['additionalProperties'])}"
-    return {"integer": "whole number", "number": "number", "string": "text"}[schema["type"]] + _limits(schema)
+    words = {"integer": "whole number", "number": "number", "string": "text", "boolean": "`true`, `false`"}
+    return words[schema["type"]] + _limits(schema)
 
 
 def _limits(schema: dict[str, Any]) -> str:

@@ -26,7 +26,7 @@ def changed(name: str, change: str) -> Any:
 
 
 REFUSED = [
-    ("data", "{weight: w}"),
+    ("data", "{negative_keep_rate: 0}"),
     ("data", "{crosses: []}"),
     ("data", "{labl: click}"),
     ("data", "{splits: null}"),
@@ -50,6 +50,12 @@ ACCEPTED = [
     ("data", "{splits: {files: [a, b], by: hash, column: user_id, within: null}}"),
     ("data", "{features: {item_id: {vocabulary: null}, sold: {type: categorical, identity: 7}}}"),
     ("data", '{csv: {delimiter: "\\t"}}'),
+    ("data", "{weight: w, negative_keep_rate: 0.1, id: [request], csv: {quote: null}}"),
+    (
+        "data",
+        "{features: {time: {type: timestamp, format: seconds, parts: [hour]}, v: {type: vector, dimension: 3}}}",
+    ),
+    ("data", "{features: {tags: {separator: null, padding: '0'}}}"),
     ("model", "{}"),
     ("model", "{members: [{type: 'a.b:C', anything: [1]}]}"),
 ]

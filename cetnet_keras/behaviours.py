@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from cetnet_keras.embeddings import EmbeddedFeatures, candidate_of, field_names
-from cetnet_keras.spec import DataSpec, SequenceFeature
+from cetnet_keras.embeddings import EmbeddedFeatures, candidate_of, field_names, sequence_names
+from cetnet_keras.spec import DataSpec, PretrainedFeature
 
 
 class Behaviour(NamedTuple):
@@ -16,13 +16,16 @@ class Behaviour(NamedTuple):
 
 
 def behaviours(spec: DataSpec) -> tuple[Behaviour, ...]:
-    """The behaviours of a spec: sequences with one `align` together, every other sequence by itself."""
+    """The behaviours of a spec: sequences with one `align` together, every other sequence by itself.
+
+    The pretrained vectors of a sequence are of its behaviour.
+    """
     groups: dict[str, list[str]] = {}
-    for name, feature in spec.features.items():
-        if not isinstance(feature, SequenceFeature):
-            continue
-        align = feature.align
-        groups.setdefault(f"align {align}" if align else f"sequence {name}", []).append(name)
+    for name in sequence_names(spec):
+        feature = spec.features[name]
+        ids = feature.of if isinstance(feature, PretrainedFeature) else name
+        align = getattr(spec.features[ids], "align", None)
+        groups.setdefault(f"align {align}" if align else f"sequence {ids}", []).append(name)
     found = []
     for names in groups.values():
         candidates = [candidate for name in names if (candidate := candidate_of(spec, name)) is not None]

@@ -1,9 +1,11 @@
 """CETNet: members with tables of their own, trained towards one another, fused by confidence."""
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
@@ -12,7 +14,20 @@ from cetnet_keras.confidence import ConfidenceWeight
 from cetnet_keras.embeddings import FeatureBatch, missing_key
 from cetnet_keras.fusion import Fusion
 from cetnet_keras.members import Member, member_class, member_options
-from cetnet_keras.spec import BagFeature, CollaborationSpec, DataSpec, FusionSpec, MemberSpec, SequenceFeature
+from cetnet_keras.spec import (
+    BagFeature,
+    CollaborationSpec,
+    DataSpec,
+    FusionSpec,
+    MemberSpec,
+    PretrainedFeature,
+    SequenceFeature,
+    TimestampFeature,
+    VectorFeature,
+)
+
+Labelled = tuple[FeatureBatch, tf.Tensor] | tuple[FeatureBatch, tf.Tensor, tf.Tensor]
+"""Features and label [B], or features, label [B] and weight [B]."""
 
 
 class EnsembleOutput(NamedTuple):
@@ -81,7 +96,9 @@ class CETNet(tfrs.Model):
     """Collaborative Ensemble Training Network: several CTR models in one, and one fused CTR.
 
     Loss = BCE(fused) + sum_m BCE(member m) + alpha * mean over pairs of the symmetric KL, all from logits in float32,
-    divided by the global batch, so that N replicas give one replica's numbers.
+    each example times its weight, divided by the global batch, so that N replicas give one replica's numbers.
+    Where the spec says that negatives were down-sampled, losses and fusion are on the scale of training; ctr and
+    member_ctr are p / (p + (1 - p) / negative_keep_rate), the rate among all rows (source: our choice; He et al. 2014).
     Source: CETNet (arXiv 2411.13700), sections 3.2 to 3.4.
 
     Args:
@@ -99,7 +116,8 @@ class CETNet(tfrs.Model):
     Raises:
         ValueError: an unknown member, an option that it does not have, a value that it refuses, two members of one name.
 
-    In `fit`, a batch is (inputs, label) with label [B], 0 or 1. The parts of the loss are logged as `loss_NAME`.
+    In `fit`, a batch is (inputs, label) or (inputs, label, weight) with label [B], 0 or 1, and weight [B]. The parts of
+    the loss are logged as `loss_NAME`.
     """
 
     def __init__(
@@ -145,29 +163,33 @@ class CETNet(tfrs.Model):
 
     def call(self, inputs: FeatureBatch, training: bool | None = None) -> dict[str, tf.Tensor]:
         output = self.predict_logits(inputs, training)
+        shift = math.log(self.spec.negative_keep_rate)  # the odds of a click times the rate
         return {
-            "ctr": tf.sigmoid(output.fused_logit),
-            "member_ctr": tf.sigmoid(output.member_logit),
+            "ctr": tf.sigmoid(output.fused_logit + shift),
+            "member_ctr": tf.sigmoid(output.member_logit + shift),
             "fusion_weight": output.weight,
             "confidence": output.confidence,
         }
 
-    def compute_loss(self, inputs: tuple[FeatureBatch, tf.Tensor], training: bool = False) -> tf.Tensor:
+    def compute_loss(self, inputs: Labelled, training: bool = False) -> tf.Tensor:
         """This replica's share of the loss: the sum over its examples over the size of the global batch.
 
         Args:
-            inputs: (FeatureBatch, label [B]).
+            inputs: (FeatureBatch, label [B]) or (FeatureBatch, label [B], weight [B]).
             training: whether dropout is active.
         Returns:
             scalar float32; summed over the replicas it is the loss of the global batch.
         """
-        batch, label = inputs
+        batch, label, *weight = inputs
         output, label = self.predict_logits(batch, training), tf.cast(tf.reshape(label, [-1]), tf.float32)
         parts = [tf.nn.sigmoid_cross_entropy_with_logits(label, output.fused_logit)]
         for member in range(len(self.members)):
             parts.append(tf.nn.sigmoid_cross_entropy_with_logits(label, output.member_logit[:, member]))
         parts.append(symmetric_kl(output.member_logit))
-        sums = tf.reduce_sum(tf.stack(parts), axis=1)  # [M + 2]
+        losses = tf.stack(parts)  # [M + 2, B]
+        if weight:
+            losses *= tf.cast(tf.reshape(weight[0], [1, -1]), tf.float32)
+        sums = tf.reduce_sum(losses, axis=1)  # [M + 2]
         size = tf.cast(
             tf.size(label), tf.float32
         )  # 0 where the last batch has fewer rows than there are replicas
@@ -175,7 +197,7 @@ class CETNet(tfrs.Model):
         return self._weighted(sums) / self._global_batch(size)
 
     @tf.autograph.experimental.do_not_convert
-    def train_step(self, inputs: tuple[FeatureBatch, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def train_step(self, inputs: Labelled) -> dict[str, tf.Tensor]:
         with tf.GradientTape() as tape:
             loss = self.compute_loss(inputs, training=True) + self._regularisation()
         self.optimizer.minimize(
@@ -184,13 +206,23 @@ class CETNet(tfrs.Model):
         return self._mean_losses()
 
     @tf.autograph.experimental.do_not_convert
-    def test_step(self, inputs: tuple[FeatureBatch, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def test_step(self, inputs: Labelled) -> dict[str, tf.Tensor]:
         self.compute_loss(inputs, training=False)
         return self._mean_losses()
 
     @tf.autograph.experimental.do_not_convert
     def predict_step(self, data: Any) -> dict[str, tf.Tensor]:
         return super().predict_step(data)
+
+    def set_pretrained(self, vectors: Mapping[str, np.ndarray]) -> None:
+        """Gives every member the pretrained vectors: by `spec.owner` of the feature, [ids + 1, dimension], row 0 zero.
+
+        Raises:
+            ValueError: another shape, or no such feature.
+        """
+        for member in self.members:
+            for owner, table in vectors.items():
+                member.features.set_pretrained(owner, table)
 
     def make_train_function(self, force: bool = False) -> Any:
         """Keras' own, with the optimiser's variables made first: a step that makes variables is traced twice."""
@@ -243,15 +275,22 @@ class CETNet(tfrs.Model):
 
 
 def input_signature(spec: DataSpec) -> dict[str, tf.TensorSpec]:
-    """Keys, shapes ([B] or [B, T], both open) and dtypes of the FeatureBatch that models of this spec are fed."""
+    """Keys, shapes and dtypes of the FeatureBatch that models of this spec are fed; B and T are open."""
     signature: dict[str, tf.TensorSpec] = {}
     for name, feature in spec.features.items():
+        if isinstance(feature, PretrainedFeature):
+            continue
         if spec.has_ids(name):
-            rank = 2 if isinstance(feature, SequenceFeature | BagFeature) else 1
-            signature[name] = tf.TensorSpec([None] * rank, tf.int64, name)
+            shape: list[int | None] = [None]
+            if isinstance(feature, SequenceFeature | BagFeature):
+                shape.append(None)
+            elif isinstance(feature, TimestampFeature):
+                shape.append(len(feature.parts))
+            signature[name] = tf.TensorSpec(shape, tf.int64, name)
         else:
-            for key in (name, missing_key(name)):
-                signature[key] = tf.TensorSpec([None], tf.float32, key)
+            width = [feature.dimension] if isinstance(feature, VectorFeature) else []
+            signature[name] = tf.TensorSpec([None, *width], tf.float32, name)
+            signature[missing_key(name)] = tf.TensorSpec([None], tf.float32, missing_key(name))
     return signature
 
 
@@ -260,5 +299,6 @@ def example_batch(spec: DataSpec, rows: int = 1) -> dict[str, tf.Tensor]:
     batch = {}
     for key, entry in input_signature(spec).items():
         value = 0 if key in spec.features else 1  # a key that is no feature's is an indicator
-        batch[key] = tf.cast(tf.fill([rows, 1][: entry.shape.rank], value), entry.dtype)
+        shape = [rows, *(size or 1 for size in entry.shape[1:])]
+        batch[key] = tf.cast(tf.fill(shape, value), entry.dtype)
     return batch

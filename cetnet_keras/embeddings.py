@@ -6,44 +6,69 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from cetnet_keras.spec import BagFeature, CategoricalFeature, DataSpec, NumericFeature, SequenceFeature
+from cetnet_keras.spec import (
+    BagFeature,
+    CategoricalFeature,
+    DataSpec,
+    NumericFeature,
+    PretrainedFeature,
+    SequenceFeature,
+    TimestampFeature,
+    VectorFeature,
+)
 
 FeatureBatch = Mapping[str, tf.Tensor]
-"""What a model is fed: ids int64, [B] or [B, T] padded with 0; numbers float32 [B], each with `NAME/missing` [B]."""
+"""What a model is fed: ids int64, [B], or [B, T] padded with 0, or [B, parts] of a timestamp; numbers float32 [B] and
+vectors [B, n], each with `NAME/missing` [B]. Pretrained features are looked up by another's ids and are not in it."""
 
 
 class EmbeddedFeatures(NamedTuple):
     """What a member sees of a batch. F, N and the sequences' names are fixed by the spec; d is the member's width."""
 
-    fields: tf.Tensor  # [B, F, d], one row a categorical, bucketed or bag feature, in the order of the spec
-    dense: tf.Tensor  # [B, N], the numbers and their missing indicators
+    fields: tf.Tensor  # [B, F, d], the rows that `field_names` tells
+    dense: tf.Tensor  # [B, N], the numbers of features and vectors, and their missing indicators
     sequences: dict[str, tf.Tensor]  # NAME: [B, T, d], oldest first, zero where padded
     masks: dict[str, tf.Tensor]  # NAME: [B, T], 1 for a token and 0 for padding
 
 
 def missing_key(name: str) -> str:
-    """Key of the indicator, [B] float, that is 1 where the numeric feature `name` was missing."""
+    """Key of the indicator, [B] float, that is 1 where the numeric or vector feature `name` was missing."""
     return f"{name}/missing"
 
 
 def field_names(spec: DataSpec) -> tuple[str, ...]:
-    """The features that are rows of `EmbeddedFeatures.fields`, in their order."""
-    return tuple(
-        n for n, f in spec.features.items() if spec.has_ids(n) and not isinstance(f, SequenceFeature)
-    )
+    """The rows of `EmbeddedFeatures.fields`: a feature with one embedding a row of data each, a timestamp's parts each."""
+    names: list[str] = []
+    for name, feature in spec.features.items():
+        if isinstance(feature, TimestampFeature):
+            names += [f"{name}/{part}" for part in feature.parts]
+        elif name not in sequence_names(spec) and not _is_dense(spec, name):
+            names.append(name)
+    return tuple(names)
+
+
+def sequence_names(spec: DataSpec) -> tuple[str, ...]:
+    """The keys of `EmbeddedFeatures.sequences`: sequences, and the pretrained vectors of sequences."""
+    sequences = spec.of_type(SequenceFeature)
+    of_one = (n for n, f in spec.pretrained.items() if f.of in sequences)
+    return (*sequences, *of_one)
 
 
 def dense_names(spec: DataSpec) -> tuple[str, ...]:
-    """The keys that are columns of `EmbeddedFeatures.dense`, in their order."""
-    numbers = (n for n in spec.of_type(NumericFeature) if not spec.has_ids(n))
-    return tuple(key for name in numbers for key in (name, missing_key(name)))
+    """The keys of a batch that make up `EmbeddedFeatures.dense`, in their order."""
+    return tuple(k for n in spec.features if _is_dense(spec, n) for k in (n, missing_key(n)))
+
+
+def _is_dense(spec: DataSpec, name: str) -> bool:
+    return isinstance(spec.features[name], NumericFeature | VectorFeature) and not spec.has_ids(name)
 
 
 def candidate_of(spec: DataSpec, sequence: str) -> str | None:
     """The candidate field that a sequence is about: it shares the sequence's embedding rows. None where there is none."""
     owner = spec.owner(sequence)
-    for name in spec.of_type(CategoricalFeature):
-        if spec.features[name].role == "candidate" and spec.owner(name) == owner:
+    for name, feature in spec.features.items():
+        ids = spec.features[feature.of] if isinstance(feature, PretrainedFeature) else feature
+        if isinstance(ids, CategoricalFeature) and ids.role == "candidate" and spec.owner(name) == owner:
             return name
     return None
 
@@ -100,7 +125,8 @@ class FeatureEmbedding(tf.keras.layers.Layer):
     """Turns a batch of ids and numbers into embeddings, with one lookup for all features.
 
     row = 0 if id = 0, else offset of the vocabulary + id - 1; what was looked up for id 0 is multiplied by 0, so that
-    padding is zero and never trained, whatever the optimiser. Source: our choice.
+    padding is zero and never trained, whatever the optimiser. Source: our choice. Pretrained vectors have tables of their
+    own, which are zero until `set_pretrained`, and a linear map to the width.
 
     Args:
         spec: the data spec, or the dict that `spec.model_dump(mode="json")` gives.
@@ -142,60 +168,118 @@ class FeatureEmbedding(tf.keras.layers.Layer):
             rows += size
             zero_rows += range(rows - self.spec.oov_buckets(owner), rows)
         self._id_names = tuple(name for name in self.spec.features if self.spec.has_ids(name))
-        self._dense_names = dense_names(self.spec)
+        self._field_names, self._dense_names = field_names(self.spec), dense_names(self.spec)
+        self._sequence_names = sequence_names(self.spec)
         self.table = None
         if self._id_names:
             initializer = ZeroRows(zero_rows, self.embeddings_initializer)
             self.table = EmbeddingTable(
                 rows, embedding_dim, embeddings_initializer=initializer, dtype=self.dtype_policy, name="table"
             )
+        owners = dict.fromkeys(self.spec.owner(name) for name in self.spec.pretrained)
+        self.pretrained_tables = {owner: self._pretrained_table(owner) for owner in owners}
+        self.projections = {
+            owner: tf.keras.layers.Dense(
+                embedding_dim, use_bias=False, dtype=self.dtype_policy, name=f"project_{owner}"
+            )
+            for owner in owners
+        }
+
+    def _pretrained_table(self, owner: str) -> EmbeddingTable:
+        feature = self.spec.pretrained[owner]
+        return EmbeddingTable(
+            self.vocabulary_sizes[self.spec.owner(feature.of)] + 1,
+            feature.dimension,
+            embeddings_initializer="zeros",
+            trainable=feature.trainable,
+            dtype=self.dtype_policy,
+            name=f"pretrained_{owner}",
+        )
 
     def build(self, input_shape: Any) -> None:
         if self.table is not None:
             self.table.build(None)
+        for owner, table in self.pretrained_tables.items():
+            table.build(None)
+            self.projections[owner].build([None, self.spec.pretrained[owner].dimension])
         super().build(input_shape)
 
-    def call(self, batch: FeatureBatch) -> EmbeddedFeatures:
-        if self.table is None:
-            dense = self._dense(batch, 0)
-            return EmbeddedFeatures(
-                tf.zeros([tf.shape(dense)[0], 0, self.embedding_dim], dense.dtype), dense, {}, {}
+    def set_pretrained(self, owner: str, vectors: np.ndarray) -> None:
+        """Gives the table of a pretrained feature its vectors: [ids + 1, dimension], row 0 zero.
+
+        Raises:
+            ValueError: another shape, or no such table.
+        """
+        if owner not in self.pretrained_tables:
+            raise ValueError(f"no pretrained table {owner!r}; there are: {', '.join(self.pretrained_tables)}")
+        variable = self.pretrained_tables[owner].embeddings
+        if tuple(variable.shape) != vectors.shape:
+            raise ValueError(
+                f"`vectors` must have the shape {tuple(variable.shape)}. Received: {vectors.shape}"
             )
+        variable.assign(vectors)
+
+    def call(self, batch: FeatureBatch) -> EmbeddedFeatures:
+        tokens, masks = self._look_up(batch)
+        for name, feature in self.spec.pretrained.items():
+            owner, mask = self.spec.owner(name), masks[feature.of]
+            vectors = self.pretrained_tables[owner](_two_axes(batch[feature.of]))  # [B, T, dimension]
+            tokens[name] = self.projections[owner](vectors) * mask[:, :, tf.newaxis]
+            masks[name] = mask
+        dense = self._dense(batch)
+        parts = [self._field(name, tokens[name], masks[name]) for name in self._features_of_fields()]
+        size = tf.shape(next(iter(batch.values())))[0]
+        return EmbeddedFeatures(
+            fields=tf.concat(parts, axis=1)
+            if parts
+            else tf.zeros([size, 0, self.embedding_dim], self.compute_dtype),
+            dense=dense if dense is not None else tf.zeros([size, 0], self.compute_dtype),
+            sequences={name: tokens[name] for name in self._sequence_names},
+            masks={name: masks[name] for name in self._sequence_names},
+        )
+
+    def _look_up(self, batch: FeatureBatch) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        """The embeddings [B, T, d] of every feature with ids and their masks [B, T]; T is 1 for one id a row."""
+        if self.table is None:
+            return {}, {}
         rows, kept = [], []
         for name in self._id_names:
-            ids = tf.cast(batch[name], tf.int64)
-            ids = ids[:, tf.newaxis] if ids.shape.rank == 1 else ids  # [B, 1] or [B, T]
+            ids = _two_axes(batch[name])
             rows.append(tf.where(ids > 0, ids + (self._offsets[self.spec.owner(name)] - 1), 0))
             kept.append(ids > 0)
         lengths = [tf.shape(part)[1] for part in rows]
         mask = tf.cast(tf.concat(kept, axis=1), self.compute_dtype)  # [B, sum of T]
         embedded = self.table(tf.concat(rows, axis=1)) * mask[:, :, tf.newaxis]  # [B, sum of T, d]
-        parts = dict(zip(self._id_names, tf.split(embedded, lengths, axis=1, num=len(lengths)), strict=True))
-        masks = dict(zip(self._id_names, tf.split(mask, lengths, axis=1, num=len(lengths)), strict=True))
-        sequences = self.spec.of_type(SequenceFeature)
-        fields = [self._field(name, parts[name], masks[name]) for name in field_names(self.spec)]
-        return EmbeddedFeatures(
-            fields=tf.stack(fields, axis=1) if fields else embedded[:, :0],
-            dense=self._dense(batch, tf.shape(embedded)[0]),
-            sequences={name: parts[name] for name in sequences},
-            masks={name: masks[name] for name in sequences},
-        )
+        parts = tf.split(embedded, lengths, axis=1, num=len(lengths))
+        masks = tf.split(mask, lengths, axis=1, num=len(lengths))
+        return dict(zip(self._id_names, parts, strict=True)), dict(zip(self._id_names, masks, strict=True))
+
+    def _features_of_fields(self) -> list[str]:
+        return list(dict.fromkeys(name.partition("/")[0] for name in self._field_names))
 
     def _field(self, name: str, tokens: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """The rows [B, n, d] of a feature: one, or one a part of a timestamp."""
         feature = self.spec.features[name]
-        if not isinstance(feature, BagFeature):
-            return tokens[:, 0]
-        pooled = tf.reduce_sum(tokens, axis=1)
-        return (
-            pooled
-            if feature.pooling == "sum"
-            else pooled / tf.maximum(tf.reduce_sum(mask, axis=1, keepdims=True), 1)
-        )
+        if isinstance(feature, TimestampFeature):
+            return tf.ensure_shape(tokens, [None, len(feature.parts), None])
+        bag = self.spec.features[feature.of] if isinstance(feature, PretrainedFeature) else feature
+        if not isinstance(bag, BagFeature):
+            return tf.ensure_shape(tokens, [None, 1, None])
+        pooled = tf.reduce_sum(tokens, axis=1, keepdims=True)
+        if bag.pooling == "sum":
+            return pooled
+        return pooled / tf.maximum(tf.reduce_sum(mask, axis=1), 1)[:, tf.newaxis, tf.newaxis]
 
-    def _dense(self, batch: FeatureBatch, size: tf.Tensor | int) -> tf.Tensor:
-        if not self._dense_names:
-            return tf.zeros([size, 0], self.compute_dtype)
-        return tf.stack([tf.cast(batch[key], self.compute_dtype) for key in self._dense_names], axis=1)
+    def _dense(self, batch: FeatureBatch) -> tf.Tensor | None:
+        columns = []
+        for key in self._dense_names:
+            values = tf.cast(batch[key], self.compute_dtype)
+            feature = self.spec.features.get(key)
+            if isinstance(feature, VectorFeature):
+                columns.append(tf.ensure_shape(values, [None, feature.dimension]))
+            else:
+                columns.append(values[:, tf.newaxis])
+        return tf.concat(columns, axis=1) if columns else None
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
@@ -206,3 +290,9 @@ class FeatureEmbedding(tf.keras.layers.Layer):
             "embedding_dim": self.embedding_dim,
             "embeddings_initializer": tf.keras.initializers.serialize(self.embeddings_initializer),
         }
+
+
+def _two_axes(ids: tf.Tensor) -> tf.Tensor:
+    """Ids [B] or [B, T] as [B, T]."""
+    ids = tf.cast(ids, tf.int64)
+    return ids[:, tf.newaxis] if ids.shape.rank == 1 else ids

@@ -13,7 +13,7 @@ from cetnet_keras.spec import ROW_KEY, DataSpec
 from cetnet_keras.spec.raw import MISSING
 from serving.client import GrpcClient, Predictor, RestClient
 from serving.process import server_process
-from serving.signatures import DTYPES
+from serving.signatures import parse_raw
 
 TOLERANCE = 1e-5  # of a probability, between training in float32 and serving in float32
 _OUTPUTS = ("ctr", "member_ctr", "fusion_weight", "confidence")
@@ -59,11 +59,10 @@ def parity_failures(spec: DataSpec, model: Path, offline_scores: Path, examples:
 
 def raw_rows(spec: DataSpec, examples: Path) -> Iterator[dict[str, np.ndarray]]:
     """Batches of what ingestion wrote: typed raw columns by name, ROW_KEY, and the serialised examples under ""."""
-    features = {n: tf.io.FixedLenFeature([], DTYPES[t], MISSING[t]) for n, t in spec.raw_types.items()}
-    features[ROW_KEY] = tf.io.FixedLenFeature([], tf.int64)
     files = sorted(str(path) for path in examples.iterdir())
     for batch in tf.data.TFRecordDataset(files, "GZIP").batch(4096):
-        columns = {key: value.numpy() for key, value in tf.io.parse_example(batch, features).items()}
+        number = tf.io.parse_example(batch, {ROW_KEY: tf.io.FixedLenFeature([], tf.int64)})
+        columns = {key: value.numpy() for key, value in (parse_raw(spec, batch) | number).items()}
         yield columns | {"": batch.numpy()}
 
 
@@ -75,9 +74,21 @@ def _wanted_rows(
     for columns in raw_rows(spec, examples):
         kept = np.isin(columns[ROW_KEY], list(wanted))
         parts.append({key: value[kept] for key, value in columns.items()})
-    columns = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    columns = {key: _together([part[key] for part in parts]) for key in parts[0]}
     rows, serialised = columns.pop(ROW_KEY), columns.pop("")
     return [int(row) for row in rows], columns, serialised
+
+
+def _together(parts: list[np.ndarray]) -> np.ndarray:
+    """Batches as one; lists are padded to the longest of all batches."""
+    if parts[0].ndim == 1 or len({part.shape[1] for part in parts}) == 1:
+        return np.concatenate(parts)
+    longest = max(part.shape[1] for part in parts)
+    missing = b"" if parts[0].dtype == object else MISSING["int64"]
+    lack = [[(0, 0), (0, longest - part.shape[1])] for part in parts]
+    return np.concatenate(
+        [np.pad(part, gap, constant_values=missing) for part, gap in zip(parts, lack, strict=True)]
+    )
 
 
 def _compare(

@@ -92,11 +92,12 @@ def train(
 def _training_pairs(model: CETNet, batches: tf.data.Dataset, seed: int) -> tf.data.Dataset:
     spec, sizes = model.spec, model.vocabulary_sizes
 
-    def pair(step: tf.Tensor, batch: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    def pair(step: tf.Tensor, batch: dict[str, tf.Tensor]) -> tuple[Any, ...]:
         inputs = replace_by_oov(
             inputs_of(spec, batch), spec, sizes, tf.stack([tf.constant(seed, tf.int64), step])
         )
-        return inputs, batch[spec.label]
+        weight = () if spec.weight is None else (batch[spec.weight],)
+        return inputs, batch[spec.label], *weight
 
     return batches.enumerate().map(pair, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(4)
 
@@ -124,19 +125,25 @@ class ServingTransform(tf.Module):
             for part in vars(self._loader).values()
             if isinstance(part, tf.__internal__.tracking.Trackable)
         ]
-        self._numbers = frozenset(name for name, raw_type in spec.raw_types.items() if raw_type != "string")
 
     def __call__(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        inputs = {name: _sparse(value) if name in self._numbers else value for name, value in raw.items()}
-        return dense_batch(self._loader.apply_transform_model(inputs))
+        return dense_batch(self._loader.apply_transform_model({n: _as_schema(v) for n, v in raw.items()}))
 
 
-def _sparse(dense: tf.Tensor) -> tf.SparseTensor:
-    """[B] as the schema's [B, 0 or 1]: NaN and MISSING_INT stand for nothing."""
-    present = ~tf.math.is_nan(dense) if dense.dtype.is_floating else dense != MISSING_INT
-    rows = tf.where(present)  # [n, 1]
-    indices = tf.concat([rows, tf.zeros_like(rows)], axis=1)
-    return tf.SparseTensor(indices, tf.boolean_mask(dense, present), [tf.size(dense, tf.int64), 1])
+def _as_schema(dense: tf.Tensor) -> tf.Tensor | tf.SparseTensor:
+    """A raw tensor as the schema has it: of a number [B] or vector [B, n] nothing where it is missing, lists sparse."""
+    if dense.shape.rank == 1:
+        return dense if dense.dtype == tf.string else _without_missing(dense[:, tf.newaxis])
+    return (
+        _without_missing(dense) if dense.dtype.is_floating else tf.RaggedTensor.from_tensor(dense).to_sparse()
+    )
+
+
+def _without_missing(dense: tf.Tensor) -> tf.SparseTensor:
+    """[B, n], without the rows that have a NaN or MISSING_INT."""
+    missing = tf.math.is_nan(dense) if dense.dtype.is_floating else dense == MISSING_INT
+    present = tf.ones_like(missing) & ~tf.reduce_any(missing, axis=1, keepdims=True)
+    return tf.SparseTensor(tf.where(present), tf.boolean_mask(dense, present), tf.shape(dense, tf.int64))
 
 
 def _export(
@@ -161,10 +168,14 @@ def _most_frequent(spec: DataSpec, transformed: tft.TFTransformOutput, key: str)
 def warmup_requests(spec: DataSpec) -> list[tuple[str, dict[str, np.ndarray]]]:
     """One request a signature that clients call, with nothing known of the row: it builds every kernel that is needed."""
     row = {
-        name: np.full([1], MISSING[raw_type], DTYPES[raw_type].as_numpy_dtype)
+        name: np.full(
+            [1, *(size or 1 for size in spec.raw_shapes[name])],
+            MISSING[raw_type],
+            DTYPES[raw_type].as_numpy_dtype,
+        )
         for name, raw_type in spec.raw_types.items()
     }
     candidates = spec.with_role("candidate")
-    rank = {name: value.reshape([1, 1]) if name in candidates else value for name, value in row.items()}
+    rank = {name: value[:, np.newaxis] if name in candidates else value for name, value in row.items()}
     requests = [("serving_default", row), ("explain", row)]
     return [*requests, ("rank", rank)] if candidates else requests

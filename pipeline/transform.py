@@ -9,12 +9,17 @@ from cetnet_keras.embeddings import missing_key
 from cetnet_keras.spec import (
     ROW_KEY,
     BagFeature,
+    CategoricalFeature,
     DataSpec,
     NumericFeature,
     SequenceFeature,
+    TimestampFeature,
+    VectorFeature,
     parse_spec,
 )
+from cetnet_keras.spec.features import IdFeature
 from cetnet_keras.spec.raw import MISSING
+from pipeline.timestamps import timestamp_ids
 
 GROUP_KEY = "cetnet_group"  # hash of the group's raw value, for gAUC in training
 MISSING_INT = MISSING["int64"]
@@ -25,25 +30,29 @@ def preprocessing_fn(inputs: Tensors, custom_config: dict[str, Any]) -> Tensors:
     """What TFX Transform runs: every feature of the spec as the model's FeatureBatch has it, and label, row and group.
 
     Args:
-        inputs: raw features by name, as the schema has them; dense strings [B], sparse numbers [B, 0 or 1].
+        inputs: raw features by name, as the schema has them; dense strings [B], sparse numbers [B, 0 or 1], sparse
+            lists [B, T] and vectors [B, 0 or n].
         custom_config: {"data_spec": text of data.yaml}.
     Returns:
-        ids int64 [B], tokens sparse int64 [B, T], numbers float32 [B] with their missing indicators.
+        ids int64 [B], of a timestamp [B, parts], tokens sparse int64 [B, T], numbers float32 [B] and vectors [B, n]
+        with their missing indicators; label, ROW_KEY, and where the spec has them weight and hash of the group.
     """
     spec = parse_spec(DataSpec, custom_config["data_spec"], "data.yaml")
-    tokens = {
-        name: _tokens(spec, name, inputs[name])
-        for name, feature in spec.features.items()
-        if not isinstance(feature, NumericFeature)
-    }
+    tokens = _tokens(spec, inputs)
     vocabularies = {o: _vocabulary(spec, o, tokens) for o in spec.owners if has_vocabulary(spec, o)}
     outputs: Tensors = {spec.label: inputs[spec.label], ROW_KEY: inputs[ROW_KEY]}
     if spec.group is not None:
         outputs[GROUP_KEY] = tf.strings.to_hash_bucket_fast(_text(inputs[spec.group]), 2**62)
+    if spec.weight is not None:
+        outputs[spec.weight] = inputs[spec.weight]
     for name, feature in spec.features.items():
         if isinstance(feature, NumericFeature):
             outputs |= _numeric(name, feature, inputs[name])
-        else:
+        elif isinstance(feature, VectorFeature):
+            outputs |= _vector(name, feature, inputs[name])
+        elif isinstance(feature, TimestampFeature):
+            outputs[name] = _timestamp(feature, inputs[name])
+        elif name in tokens:
             outputs[name] = _ids(spec, name, tokens[name], vocabularies.get(spec.owner(name)))
     for key in slice_keys(spec):
         if slice_vocabulary(spec, key) not in vocabularies:
@@ -54,8 +63,9 @@ def preprocessing_fn(inputs: Tensors, custom_config: dict[str, Any]) -> Tensors:
 def has_vocabulary(spec: DataSpec, owner: str) -> bool:
     """Whether an owner's ids come from a vocabulary that is counted in the data."""
     feature = spec.features[owner]
-    fixed = isinstance(feature, NumericFeature) or feature.hash_buckets is not None
-    return not fixed and getattr(feature, "identity", None) is None
+    if not isinstance(feature, IdFeature) or feature.hash_buckets is not None:
+        return False
+    return getattr(feature, "identity", None) is None
 
 
 def slice_keys(spec: DataSpec) -> list[str]:
@@ -82,8 +92,9 @@ def vocabulary_sizes(spec: DataSpec, transformed: tft.TFTransformOutput) -> dict
 
 
 def _fixed_size(spec: DataSpec, owner: str) -> int:
-    """Ids of an owner whose spec says how many there are: quantiles, hash buckets, or the range of an identity."""
-    sizes = (getattr(spec.features[owner], key, None) for key in ("buckets", "hash_buckets", "identity"))
+    """Ids of an owner whose spec says how many there are: quantiles, hash buckets, an identity's or a time's range."""
+    keys = ("buckets", "hash_buckets", "identity", "size")
+    sizes = (getattr(spec.features[owner], key, None) for key in keys)
     return next(size for size in sizes if size is not None)
 
 
@@ -121,23 +132,58 @@ def _dense(raw: tf.SparseTensor, default: Any) -> tf.Tensor:
     return tf.sparse.to_dense(column, default)[:, 0]
 
 
-def _tokens(spec: DataSpec, name: str, raw: Any) -> Any:
-    """A column's tokens as text: [B], or ragged [B, T] for a sequence (oldest first) or bag."""
-    feature = spec.features[name]
-    if not isinstance(feature, SequenceFeature | BagFeature):
-        return _text(raw)
-    tokens = tf.strings.split(raw, feature.separator)
-    if not (
-        isinstance(feature, SequenceFeature) and feature.align
-    ):  # aligned columns keep step with one another
-        tokens = tf.ragged.boolean_mask(tokens, tokens != "")
-    length = feature.max_length
-    tokens = tokens[:, :length] if isinstance(feature, BagFeature) else tokens[:, -length:]
+def _tokens(spec: DataSpec, inputs: Tensors) -> Tensors:
+    """Every column of tokens as text: [B], or ragged [B, T] for a sequence (oldest first) or bag."""
+    tokens: Tensors = {}
+    aligned: dict[str, Tensors] = {}
+    for name, feature in spec.features.items():
+        if not isinstance(feature, IdFeature) or name not in inputs:
+            continue
+        if isinstance(feature, CategoricalFeature):
+            tokens[name] = _text(inputs[name])
+        elif isinstance(feature, SequenceFeature) and feature.align is not None:
+            aligned.setdefault(feature.align, {})[name] = _split(spec, name, feature, inputs[name])
+        else:
+            split = _split(spec, name, feature, inputs[name])
+            tokens[name] = _cut(feature, tf.ragged.boolean_mask(split, split != ""))
+    for behaviour in aligned.values():
+        tokens |= {name: _cut(spec.features[name], kept) for name, kept in _in_step(behaviour).items()}
+    return {name: tokens[name] for name in spec.features if name in tokens}
+
+
+def _split(spec: DataSpec, name: str, feature: SequenceFeature | BagFeature, raw: Any) -> tf.RaggedTensor:
+    """The tokens of a cell or a list as text, ragged [B, T]; an empty text where one is missing or is padding."""
+    if feature.separator is not None:
+        tokens = tf.strings.split(raw, feature.separator)
+    else:
+        tokens = tf.RaggedTensor.from_sparse(raw)
+    flat = tokens.flat_values
     if _dtype(spec, name) == "int64":  # 007 is 7, as it is where the column itself is int64
-        flat = tokens.flat_values
-        number = tf.strings.to_number(tf.where(flat == "", str(MISSING_INT), flat), tf.int64)
-        tokens = tokens.with_flat_values(tf.where(number == MISSING_INT, "", tf.strings.as_string(number)))
-    return tokens
+        if flat.dtype == tf.string:
+            flat = tf.strings.to_number(tf.where(flat == "", str(MISSING_INT), flat), tf.int64)
+        flat = tf.where(flat == MISSING_INT, "", tf.strings.as_string(flat))
+    if feature.padding is not None:
+        flat = tf.where(flat == feature.padding, "", flat)
+    return tokens.with_flat_values(flat)
+
+
+def _cut(feature: Any, tokens: tf.RaggedTensor) -> tf.RaggedTensor:
+    """The last `max_length` tokens of a sequence, the first ones of a bag."""
+    return (
+        tokens[:, : feature.max_length]
+        if isinstance(feature, BagFeature)
+        else tokens[:, -feature.max_length :]
+    )
+
+
+def _in_step(behaviour: dict[str, tf.RaggedTensor]) -> dict[str, tf.RaggedTensor]:
+    """Columns of one behaviour, without the positions at which none of them has a token: all stay in step."""
+    dense = tf.unstack(
+        tf.ragged.stack(list(behaviour.values())).to_tensor(""), num=len(behaviour)
+    )  # k of [B, T]
+    somewhere = tf.reduce_any([tokens != "" for tokens in dense], axis=0)
+    kept = (tf.ragged.boolean_mask(tokens, somewhere) for tokens in dense)
+    return dict(zip(behaviour, kept, strict=True))
 
 
 def _dtype(spec: DataSpec, name: str) -> str:
@@ -147,7 +193,7 @@ def _dtype(spec: DataSpec, name: str) -> str:
 def _ids(spec: DataSpec, name: str, tokens: Any, vocabulary: Any) -> Any:
     """Ids: 0 for an empty token, then the known ones, then out-of-vocabulary."""
     owner, flat = spec.features[spec.owner(name)], _flat(tokens)
-    assert not isinstance(owner, NumericFeature)
+    assert isinstance(owner, IdFeature)
     if vocabulary is not None:
         buckets = spec.oov_buckets(spec.owner(name))
         found = tft.apply_vocabulary(flat, vocabulary, num_oov_buckets=buckets)
@@ -164,7 +210,7 @@ def _ids(spec: DataSpec, name: str, tokens: Any, vocabulary: Any) -> Any:
 
 
 def _numeric(name: str, feature: NumericFeature, raw: tf.SparseTensor) -> Tensors:
-    present = _dense(tf.SparseTensor(raw.indices, tf.ones_like(raw.values), raw.dense_shape), 0.0) > 0
+    present = _is_present(raw)
     default = 0.0 if feature.default is None else feature.default
     value = _scaled(feature, _dense(raw, default), raw)
     if feature.buckets is not None:
@@ -173,6 +219,29 @@ def _numeric(name: str, feature: NumericFeature, raw: tf.SparseTensor) -> Tensor
     if feature.default is None:
         value = tf.where(present, value, tf.zeros_like(value))
     return {name: value, missing_key(name): tf.cast(~present, tf.float32)}
+
+
+def _vector(name: str, feature: VectorFeature, raw: tf.SparseTensor) -> Tensors:
+    """The numbers as they are; zeros where the row has none."""
+    rows = raw.dense_shape[0]
+    sparse = tf.SparseTensor(raw.indices, raw.values, [rows, feature.dimension])
+    dense = tf.ensure_shape(tf.sparse.to_dense(sparse), [None, feature.dimension])
+    ones = tf.ones_like(raw.values)
+    present = (
+        tf.math.unsorted_segment_max(ones, raw.indices[:, 0], rows) > 0
+    )  # of no element: the lowest float
+    return {name: dense, missing_key(name): tf.cast(~present, tf.float32)}
+
+
+def _timestamp(feature: TimestampFeature, raw: Any) -> tf.Tensor:
+    if isinstance(raw, tf.SparseTensor):
+        return timestamp_ids(feature, _dense(raw, tf.constant(0, tf.int64)), _is_present(raw))
+    return timestamp_ids(feature, raw, raw != "")
+
+
+def _is_present(raw: tf.SparseTensor) -> tf.Tensor:
+    """Whether a row of [B, 0 or 1] has a value, [B]."""
+    return _dense(tf.SparseTensor(raw.indices, tf.ones_like(raw.values), raw.dense_shape), 0) > 0
 
 
 def _scaled(feature: NumericFeature, dense: tf.Tensor, raw: tf.SparseTensor) -> tf.Tensor:

@@ -2,17 +2,38 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from cetnet_keras.cetnet import CETNet
-from cetnet_keras.spec import BagFeature
+from cetnet_keras.spec import BagFeature, DataSpec
 from cetnet_keras.spec.raw import MISSING
 
 Tensors = dict[str, tf.Tensor]
 Transform = Callable[[Tensors], Tensors]
 
 DTYPES = {"string": tf.string, "int64": tf.int64, "float32": tf.float32}
+
+
+def parse_raw(spec: DataSpec, examples: tf.Tensor) -> Tensors:
+    """The raw tensors of serialised tf.Examples [B] as requests have them: [B], lists [B, T] padded, vectors [B, n]."""
+    features: dict[str, Any] = {}
+    for name, raw_type in spec.raw_types.items():
+        sizes = [size for size in spec.raw_shapes[name] if size is not None]
+        if len(sizes) < len(spec.raw_shapes[name]):
+            features[name] = tf.io.VarLenFeature(DTYPES[raw_type])
+        else:
+            nothing = np.full(sizes, MISSING[raw_type])
+            features[name] = tf.io.FixedLenFeature(sizes, DTYPES[raw_type], nothing)
+    parsed = tf.io.parse_example(examples, features)
+    return {
+        name: tf.sparse.to_dense(value, MISSING[spec.raw_types[name]])
+        if isinstance(value, tf.SparseTensor)
+        else value
+        for name, value in parsed.items()
+    }
 
 
 class ServableModel(tf.Module):
@@ -41,10 +62,12 @@ class ServableModel(tf.Module):
 
     def save(self, path: str) -> None:
         """Writes the SavedModel with all signatures to a folder."""
-        raw = {name: DTYPES[raw_type] for name, raw_type in self.spec.raw_types.items()}
-        row = {name: tf.TensorSpec([None], dtype, name) for name, dtype in raw.items()}
+        row = {
+            name: tf.TensorSpec([None, *self.spec.raw_shapes[name]], DTYPES[raw_type], name)
+            for name, raw_type in self.spec.raw_types.items()
+        }
         candidates = self.spec.with_role("candidate")
-        rank = {n: tf.TensorSpec([None, None] if n in candidates else [None], t, n) for n, t in raw.items()}
+        rank = row | {n: tf.TensorSpec([None, *row[n].shape], row[n].dtype, n) for n in candidates}
         serialised = tf.TensorSpec([None], tf.string, "examples")
         signatures = {
             "serving_default": tf.function(self._serve, autograph=False).get_concrete_function(**row),
@@ -67,9 +90,9 @@ class ServableModel(tf.Module):
 
     def _score_examples(self, examples: tf.Tensor) -> Tensors:
         output = self._explain(**self._parsed(examples))
-        return output | {
-            f"ctr_{name}": output["member_ctr"][:, member] for member, name in enumerate(self._member_names)
-        }
+        each = {f"ctr_{name}": output["member_ctr"][:, m] for m, name in enumerate(self._member_names)}
+        ids = {name: tf.io.FixedLenFeature([], tf.string, "") for name in self.spec.id}
+        return output | each | (tf.io.parse_example(examples, ids) if ids else {})
 
     def _slices(self, examples: tf.Tensor) -> Tensors:
         raw = self._parsed(examples)
@@ -78,8 +101,12 @@ class ServableModel(tf.Module):
     def _slice(self, key: str, raw: tf.Tensor) -> tf.Tensor:
         """The value or `other`, [B]; those of a bag [B, T], padded with an empty string."""
         values, feature = self._slice_values[key], self.spec.features[key]
-        text = raw if raw.dtype == tf.string else tf.strings.as_string(raw)
-        if isinstance(feature, BagFeature):
+        text = raw
+        if raw.dtype != tf.string:
+            text = tf.strings.as_string(raw)
+            if isinstance(feature, BagFeature):
+                text = tf.where(raw == MISSING["int64"], "", text)
+        if isinstance(feature, BagFeature) and feature.separator is not None:
             text = tf.strings.split(text, feature.separator).to_tensor("")
         known = tf.reduce_any(
             text[..., tf.newaxis] == tf.constant(list(values), tf.string, [len(values)]), axis=-1
@@ -88,18 +115,17 @@ class ServableModel(tf.Module):
         return tf.where(text == "", "", kept) if isinstance(feature, BagFeature) else kept
 
     def _parsed(self, examples: tf.Tensor) -> Tensors:
-        features = {
-            name: tf.io.FixedLenFeature([], DTYPES[raw_type], MISSING[raw_type])
-            for name, raw_type in self.spec.raw_types.items()
-        }
-        return tf.io.parse_example(examples, features)
+        return parse_raw(self.spec, examples)
 
     def _rank(self, **raw: tf.Tensor) -> Tensors:
         """Scores N candidates for each of B contexts; what is known of a context is transformed once."""
         candidates = {name: raw[name] for name in self.spec.with_role("candidate")}
         contexts = {name: raw[name] for name in self.spec.with_role("context")}
-        shape = tf.shape(next(iter(candidates.values())))  # [B, N]
-        batch = self._transform({name: tf.reshape(value, [-1]) for name, value in candidates.items()})
+        shape = tf.shape(next(iter(candidates.values())))[:2]  # [B, N]
+        flat = {n: tf.reshape(v, tf.concat([[-1], tf.shape(v)[2:]], 0)) for n, v in candidates.items()}
+        batch = self._transform(
+            {name: tf.ensure_shape(v, [None, *self.spec.raw_shapes[name]]) for name, v in flat.items()}
+        )
         if contexts:
             once = self._transform(contexts)
             batch |= {key: tf.repeat(value, shape[1], axis=0) for key, value in once.items()}

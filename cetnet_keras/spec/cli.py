@@ -81,16 +81,24 @@ def _features(spec: DataSpec) -> Table:
 
     table = Table("feature", "type", "role", "raw value", "becomes")
     for name, feature in spec.features.items():
-        table.add_row(name, feature.type, feature.role, feature.raw_type, _becomes(spec, name))
+        role, raw = getattr(feature, "role", ""), spec.raw_types.get(name, "")
+        shape = "" if spec.raw_shapes.get(name, ()) == () else ", list"
+        table.add_row(name, feature.type, role, f"{raw}{shape}", _becomes(spec, name))
     return table
 
 
 def _becomes(spec: DataSpec, name: str) -> str:
-    from cetnet_keras.spec import NumericFeature
+    from cetnet_keras.spec import NumericFeature, PretrainedFeature, TimestampFeature, VectorFeature
 
     feature = spec.features[name]
     if isinstance(feature, NumericFeature):
         return f"{feature.buckets} quantiles" if feature.buckets else f"number, {feature.transform}"
+    if isinstance(feature, VectorFeature):
+        return f"{feature.dimension} numbers"
+    if isinstance(feature, TimestampFeature):
+        return f"ids of {', '.join(feature.parts)}"
+    if isinstance(feature, PretrainedFeature):
+        return f"{feature.dimension} numbers of each id of {feature.of}, {'tuned' if feature.trainable else 'fixed'}"
     if spec.owner(name) != name:
         return f"ids of {spec.owner(name)}"
     if feature.hash_buckets is not None:

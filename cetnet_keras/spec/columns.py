@@ -256,8 +256,8 @@ def _check_columns(spec: "DataSpec") -> None:
             message = f"found {column.name!r}, which the spec builds from earlier rows; rename one of the two"
             raise LocatedError(loc, message)
     lists = {column.name for column in layout if column.cells > 1}
-    for loc, column in column_uses(spec):
-        _check_use(spec, loc, column, columns, lists)
+    for use, name in column_uses(spec):
+        _check_use(spec, use, name, columns, lists)
 
 
 def _check_use(spec: "DataSpec", loc: Loc, column: str, columns: list[str], lists: set[str]) -> None:

@@ -21,8 +21,19 @@ EVERY_KIND = {
     "age": {"type": "numeric"},
     "score": {"type": "numeric", "buckets": 3},
     "history": {"type": "sequence", "vocabulary": "item"},
+    "time": {"type": "timestamp", "parts": ["weekend", "weekday"]},
+    "look": {"type": "vector", "dimension": 3, "role": "candidate"},
+    "item_text": {"type": "pretrained", "of": "item", "file": "text.npz", "dimension": 2, "trainable": True},
+    "history_text": {
+        "type": "pretrained",
+        "of": "history",
+        "file": "text.npz",
+        "dimension": 2,
+        "trainable": True,
+    },
+    "tag_text": {"type": "pretrained", "of": "tags", "file": "text.npz", "dimension": 2},
 }
-SIZES = {"user": 7, "item": 5, "tags": 4, "score": 4}
+SIZES = {"user": 7, "item": 5, "tags": 4, "score": 4, "time": 9}
 TINY_MEMBERS = (  # every built-in member, as small as it goes
     {"type": "din", "embedding_dim": 4, "hidden": [4], "attention_hidden": [3]},
     {"type": "dhen", "embedding_dim": 4, "hidden": [4], "layers": 1},
@@ -47,7 +58,7 @@ def make_batch(
     """Ids of the whole range, padding among them, and numbers, some of them missing."""
     rng, batch = np.random.default_rng(seed), {}
     for key, entry in input_signature(spec).items():
-        shape = [rows, steps][: entry.shape.rank]
+        shape = [rows, *(size or steps for size in entry.shape[1:])]
         if entry.dtype == tf.int64:
             batch[key] = rng.integers(0, sizes[spec.owner(key)] + 1, shape)
         elif key in spec.features:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from cetnet_keras import CETNet, DataSpec, LazyAdam, Member, MemberOutput
 from cetnet_keras.behaviours import flat_fields
 from cetnet_keras.cetnet import default_members, example_batch
-from cetnet_keras.embeddings import EmbeddedFeatures
+from cetnet_keras.embeddings import EmbeddedFeatures, field_names
 
 Batch = dict[str, np.ndarray]
 TINY_DCN = {"type": "dcnv2", "embedding_dim": 4, "hidden": [4], "cross_layers": 1}
@@ -74,6 +74,33 @@ def test_loss_is_the_papers(model: CETNet, batch: Batch, label: np.ndarray) -> N
     np.testing.assert_allclose(model.compute_loss((batch, label)), expected["loss"], rtol=1e-5)
 
 
+def test_a_weight_multiplies_the_loss_of_its_example(model: CETNet, batch: Batch, label: np.ndarray) -> None:
+    output, weight = model.predict_logits(batch), np.array([0.0, 2.5, 0.5])
+    fused, member = output.fused_logit.numpy(), output.member_logit.numpy()
+    each = [paper_loss(fused[[b]], member[[b]], label[[b]], alpha=0.7)["loss"] for b in range(3)]
+    found = model.compute_loss((batch, label, weight))
+    np.testing.assert_allclose(found, np.dot(weight, each) / 3, rtol=1e-5)
+
+
+def test_predictions_are_brought_back_to_all_rows_and_losses_are_not(
+    spec: DataSpec, sizes: dict[str, int], batch: Batch, label: np.ndarray, tiny_members: list[dict[str, Any]]
+) -> None:
+    model, sampled = (
+        CETNet(spec.model_copy(update={"negative_keep_rate": rate}), sizes, tiny_members)
+        for rate in (1.0, 0.2)
+    )
+    sampled.set_weights(model.get_weights())
+    before, after = model(batch), sampled(batch)
+    for key in ("ctr", "member_ctr"):
+        p = before[key].numpy().astype(np.float64)
+        np.testing.assert_allclose(after[key], p / (p + (1 - p) / 0.2), rtol=1e-5)
+    for key in ("fusion_weight", "confidence"):
+        np.testing.assert_array_equal(after[key], before[key])
+    np.testing.assert_allclose(
+        sampled.compute_loss((batch, label)), model.compute_loss((batch, label)), rtol=1e-6
+    )
+
+
 def test_logged_losses_are_means_over_examples_of_all_batches(
     model: CETNet, spec: DataSpec, sizes: dict[str, int], make_batch: Callable[..., Batch]
 ) -> None:
@@ -96,7 +123,8 @@ def test_no_gradient_reaches_a_member_through_its_weight(model: CETNet, batch: B
 
 @pytest.mark.parametrize("which", [0, 1, 2])
 def test_a_longer_padding_changes_nothing(model: CETNet, batch: Batch, which: int) -> None:
-    longer = {k: np.pad(v, [(0, 0), (0, 3)]) if v.ndim == 2 else v for k, v in batch.items()}
+    open_ended = ("tags", "history")
+    longer = batch | {name: np.pad(batch[name], [(0, 0), (0, 3)]) for name in open_ended}
     found, expected = model.members[which](longer), model.members[which](batch)
     np.testing.assert_allclose(found.logit, expected.logit, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(found.embedding, expected.embedding, rtol=1e-5, atol=1e-6)
@@ -319,7 +347,7 @@ def test_a_member_of_ones_own_joins_by_its_path_and_comes_back_from_a_file(
     assert model.member_names == ("FieldsAlone", "dcnv2")
     output = model.members[0](batch)
     assert isinstance(output, MemberOutput)
-    assert output.embedding.shape == (3, 4 * 4)
+    assert output.embedding.shape == (3, 4 * len(field_names(spec)))
     model.save(tmp_path / "model.keras")
     again = tf.keras.models.load_model(tmp_path / "model.keras")
     assert again.members[0].scale == 3.0

@@ -9,24 +9,26 @@ import pytest
 import tensorflow as tf
 
 from cetnet_keras import DataSpec, FeatureEmbedding
-from cetnet_keras.embeddings import EmbeddingTable, ZeroRows, candidate_of
+from cetnet_keras.embeddings import EmbeddingTable, ZeroRows, candidate_of, field_names
 
 MakeSpec = Callable[..., DataSpec]
 MakeBatch = Callable[..., dict[str, np.ndarray]]
-OFFSET = {"user": 1, "item": 8, "tags": 13, "score": 17}  # sizes 7, 5, 4 and 4 behind the padding row
+OFFSET = {"user": 1, "item": 8, "tags": 13, "score": 17, "time": 21}  # sizes 7, 5, 4, 4 and 9 behind padding
+FIELDS = ("user", "item", "tags", "score", "time/weekend", "time/weekday", "item_text", "tag_text")
 
 
 @pytest.fixture
 def layer(spec: DataSpec, sizes: dict[str, int], batch: dict[str, np.ndarray]) -> FeatureEmbedding:
     layer = FeatureEmbedding(spec, sizes, embedding_dim=3, name="features")
     layer(batch)
-    table = np.random.default_rng(1).normal(size=(21, 3))
-    layer.set_weights([table])  # row 0 too: padding must be zero whatever stands there
+    rng = np.random.default_rng(1)  # row 0 too: padding must be zero whatever stands there
+    layer.set_weights([rng.normal(size=weight.shape) for weight in layer.get_weights()])
     return layer
 
 
 def looked_up(layer: FeatureEmbedding, owner: str, ids: np.ndarray) -> np.ndarray:
-    table = layer.get_weights()[0].astype(np.float64)
+    assert layer.table is not None
+    table = layer.table.get_weights()[0].astype(np.float64)
     return np.stack([table[OFFSET[owner] + i - 1] if i > 0 else np.zeros(3) for i in ids.ravel()]).reshape(
         *ids.shape, 3
     )
@@ -43,7 +45,49 @@ def test_vocabularies_lie_end_to_end_behind_one_padding_row(
         features.sequences["history"], looked_up(layer, "item", batch["history"]), rtol=1e-6
     )
     np.testing.assert_array_equal(features.masks["history"], batch["history"] > 0)
-    np.testing.assert_array_equal(features.dense, np.stack([batch["age"], batch["age/missing"]], axis=1))
+    numbers = [batch["age"], batch["age/missing"], *batch["look"].T, batch["look/missing"]]
+    np.testing.assert_array_equal(features.dense, np.stack(numbers, axis=1))
+
+
+def test_each_part_of_a_time_is_a_field(layer: FeatureEmbedding, batch: dict[str, np.ndarray]) -> None:
+    assert field_names(layer.spec) == FIELDS
+    np.testing.assert_allclose(
+        layer(batch).fields[:, 4:6], looked_up(layer, "time", batch["time"]), rtol=1e-6
+    )
+
+
+def test_pretrained_vectors_follow_the_ids_of_their_feature(
+    layer: FeatureEmbedding, batch: dict[str, np.ndarray]
+) -> None:
+    tables = {owner: table.get_weights()[0] for owner, table in layer.pretrained_tables.items()}
+    assert {owner: table.shape for owner, table in tables.items()} == {
+        "item_text": (6, 2),
+        "tag_text": (5, 2),
+    }
+
+    def mapped(owner: str, ids: np.ndarray) -> np.ndarray:
+        kernel = layer.projections[owner].get_weights()[0]
+        return (tables[owner][ids] @ kernel) * (ids > 0)[..., np.newaxis]
+
+    features = layer(batch)
+    np.testing.assert_allclose(features.fields[:, 6], mapped("item_text", batch["item"]), rtol=1e-5)
+    history = mapped("item_text", batch["history"])
+    np.testing.assert_allclose(features.sequences["history_text"], history, rtol=1e-5, atol=1e-7)
+    tags = mapped("tag_text", batch["tags"]).sum(axis=1)
+    count = np.maximum((batch["tags"] > 0).sum(axis=1, keepdims=True), 1)
+    np.testing.assert_allclose(features.fields[:, 7], tags / count, rtol=1e-5, atol=1e-7)
+
+
+def test_pretrained_vectors_are_tuned_where_the_spec_says_so_alone(layer: FeatureEmbedding) -> None:
+    trainable = {owner: table.trainable for owner, table in layer.pretrained_tables.items()}
+    assert trainable == {"item_text": True, "tag_text": False}
+    vectors = np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32)
+    layer.set_pretrained("tag_text", vectors)
+    np.testing.assert_array_equal(layer.pretrained_tables["tag_text"].get_weights()[0], vectors)
+    with pytest.raises(ValueError, match=r"shape \(5, 2\)\. Received: \(4, 2\)"):
+        layer.set_pretrained("tag_text", vectors[:4])
+    with pytest.raises(ValueError, match="no pretrained table 'nothing'; there are: item_text, tag_text"):
+        layer.set_pretrained("nothing", vectors)
 
 
 @pytest.mark.parametrize("pooling", ["mean", "sum"])
@@ -61,16 +105,18 @@ def test_a_bag_is_pooled_over_its_tokens_alone(pooling: str, make_spec: MakeSpec
 def test_padding_is_zero_and_gets_no_gradient_whatever_its_row_holds(
     layer: FeatureEmbedding, batch: dict[str, Any]
 ) -> None:
-    padding = batch | {key: np.zeros_like(batch[key]) for key in ("user", "item", "tags", "score", "history")}
+    padding = {key: np.zeros_like(values) for key, values in batch.items()}
     with tf.GradientTape() as tape:
         features = layer(padding)
-        total = sum(tf.reduce_sum(tf.exp(part)) for part in (features.fields, features.sequences["history"]))
-    np.testing.assert_array_equal(features.fields, np.zeros((3, 4, 3)))
-    np.testing.assert_array_equal(features.sequences["history"], np.zeros((3, 4, 3)))
-    gradient = tape.gradient(total, layer.trainable_variables)[0]
-    assert isinstance(gradient, tf.IndexedSlices)
-    np.testing.assert_array_equal(gradient.indices, np.zeros(gradient.indices.shape))
-    np.testing.assert_array_equal(gradient.values, np.zeros(gradient.values.shape))
+        parts = (features.fields, *features.sequences.values())
+        total = sum(tf.reduce_sum(tf.exp(part)) for part in parts)
+    for part in parts:
+        np.testing.assert_array_equal(part, np.zeros(part.shape))
+    tables = [layer.table, layer.pretrained_tables["item_text"]]
+    for gradient in tape.gradient(total, [table.embeddings for table in tables if table is not None]):
+        assert isinstance(gradient, tf.IndexedSlices)
+        np.testing.assert_array_equal(gradient.indices, np.zeros(gradient.indices.shape))
+        np.testing.assert_array_equal(gradient.values, np.zeros(gradient.values.shape))
 
 
 def test_a_table_starts_at_zero_for_padding_and_unknown_ids_alone(make_spec: MakeSpec) -> None:
@@ -112,15 +158,19 @@ def test_the_candidate_of_a_sequence_shares_its_rows(make_spec: MakeSpec) -> Non
             "last_item": {"type": "categorical", "vocabulary": "item"},
             "items": {"type": "sequence", "vocabulary": "item"},
             "words": {"type": "sequence"},
+            "look": {"type": "pretrained", "of": "item", "file": "look.npz", "dimension": 2},
+            "text": {"type": "pretrained", "of": "item", "file": "text.npz", "dimension": 2},
+            "texts": {"type": "pretrained", "of": "items", "file": "text.npz", "dimension": 2},
         }
     )
     assert candidate_of(spec, "items") == "item"
+    assert candidate_of(spec, "texts") == "text"
     assert candidate_of(spec, "words") is None
 
 
 def test_a_feature_without_a_size_is_refused(spec: DataSpec) -> None:
     with pytest.raises(
-        ValueError, match=r"`vocabulary_sizes` lacks tags, score\. Received: {'user': 7, 'item': 5}"
+        ValueError, match=r"`vocabulary_sizes` lacks tags, score, time\. Received: {'user': 7, 'item': 5}"
     ):
         FeatureEmbedding(spec, {"user": 7, "item": 5})
 

@@ -22,44 +22,52 @@ class GroupAuc(NamedTuple):
     groups: int
 
 
-def auc(labels: ArrayLike, scores: ArrayLike) -> float:
+def auc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Chance that a clicked row scores above one that is not; a tie counts half (Mann-Whitney, by mid-ranks).
 
     Args:
         labels: [n], 1 for a click and 0 for none.
         scores: [n], larger for a likelier click; any monotone scale.
+        weights: [n], 0 or more, how often a row counts; 1 if left out.
     Returns:
         0 to 1; NaN where only one label occurs or a score is NaN.
     Raises:
         ValueError: the arrays differ in length or a label is neither 0 nor 1.
     """
-    y, s = _checked(labels, scores)
-    return group_auc(y, s, np.zeros(len(y), np.int8)).mean
+    y, s, w = _checked(labels, scores, weights)
+    return group_auc(y, s, np.zeros(len(y), np.int8), w).mean
 
 
-def group_auc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike) -> GroupAuc:
+def group_auc(
+    labels: ArrayLike, scores: ArrayLike, groups: ArrayLike, weights: ArrayLike | None = None
+) -> GroupAuc:
     """AUC within each group, such as a user, averaged over the groups that have both labels.
 
     Args:
         labels: [n], 1 for a click and 0 for none.
         scores: [n], larger for a likelier click; any monotone scale.
         groups: [n], rows with equal values are one group; any type that NumPy can sort.
+        weights: [n], 0 or more, how often a row counts, in its group and in the weight of its group; 1 if left out.
     Returns:
         GroupAuc; both averages are NaN where no group has both labels or a score of one that has is NaN.
     Raises:
         ValueError: the arrays differ in length or a label is neither 0 nor 1.
     """
-    y, s = _checked(labels, scores)
+    y, s, w = _checked(labels, scores, weights)
     keys = np.asarray(groups)
     if keys.shape != y.shape:
         raise ValueError(f"`groups` must have the shape of `labels`. Received: {keys.shape} and {y.shape}")
     codes = np.unique(keys, return_inverse=True)[1].reshape(-1)
     order = np.lexsort((s, codes))  # by group, by score within it
-    y, s, codes = y[order], s[order], codes[order]
-    rows, clicks = np.bincount(codes), np.bincount(codes, weights=y)
-    within = np.arange(len(y)) - (np.cumsum(rows) - rows)[codes]  # position in its group, from 0
-    rank = 1 + _mean_over_ties(within, codes, s)
-    above = np.bincount(codes, weights=rank * y) - clicks * (clicks + 1) / 2  # pairs in the right order
+    y, s, w, codes = y[order], s[order], w[order], codes[order]
+    rows, clicks = np.bincount(codes, weights=w), np.bincount(codes, weights=w * y)
+    below = np.cumsum(w * (1 - y)) - w * (1 - y)  # rows without a click that stand before this one
+    first = np.unique(codes, return_index=True)[1]
+    below -= below[first][codes] if len(codes) else 0.0
+    run = _runs(codes, s)
+    tied = np.bincount(run, weights=w * (1 - y))
+    under = (below[np.unique(run, return_index=True)[1]] + tied / 2)[run]
+    above = np.bincount(codes, weights=w * y * under)  # pairs in the right order, half of the ties among them
     pairs = clicks * (rows - clicks)
     both = pairs > 0
     if not both.any():
@@ -69,33 +77,35 @@ def group_auc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike) -> GroupA
     return GroupAuc(float(np.average(values, weights=rows[both])), float(values.mean()), int(both.sum()))
 
 
-def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
+def log_loss(labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Mean binary cross entropy in nats; probabilities are clipped to EPSILON and 1 - EPSILON.
 
     Args:
         labels: [n], 1 for a click and 0 for none.
         probabilities: [n], of a click.
+        weights: [n], 0 or more, how often a row counts; 1 if left out.
     Returns:
-        0 or more; NaN without rows or where a probability is NaN.
+        0 or more; NaN where no row counts or a probability is NaN.
     Raises:
         ValueError: the arrays differ in length or a label is neither 0 nor 1.
     """
-    y, p = _checked(labels, probabilities)
+    y, p, w = _checked(labels, probabilities, weights)
     p = np.clip(p, EPSILON, 1 - EPSILON)
-    return float(-np.log(np.where(y == 1, p, 1 - p)).mean()) if len(y) else np.nan
+    return float(np.average(-np.log(np.where(y == 1, p, 1 - p)), weights=w)) if w.sum() > 0 else np.nan
 
 
-def calibration(labels: ArrayLike, probabilities: ArrayLike) -> float:
+def calibration(labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Predicted clicks over actual ones: 1 is right, 2 promises twice as many. NaN without a click.
 
     Args:
         labels: [n], 1 for a click and 0 for none.
         probabilities: [n], of a click.
+        weights: [n], 0 or more, how often a row counts; 1 if left out.
     Raises:
         ValueError: the arrays differ in length or a label is neither 0 nor 1.
     """
-    y, p = _checked(labels, probabilities)
-    return float(p.sum() / y.sum()) if y.any() else np.nan
+    y, p, w = _checked(labels, probabilities, weights)
+    return float(w @ p / (w @ y)) if (w * y).any() else np.nan
 
 
 def normalised_entropy(labels: ArrayLike, probabilities: ArrayLike) -> float:
@@ -107,25 +117,28 @@ def normalised_entropy(labels: ArrayLike, probabilities: ArrayLike) -> float:
     Raises:
         ValueError: the arrays differ in length or a label is neither 0 nor 1.
     """
-    y, p = _checked(labels, probabilities)
+    y, p, _ = _checked(labels, probabilities)
     rate = y.mean() if len(y) else 0.0
     if rate in (0, 1):
         return np.nan
     return log_loss(y, p) / float(-rate * np.log(rate) - (1 - rate) * np.log1p(-rate))
 
 
-def _checked(labels: ArrayLike, values: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+def _checked(
+    labels: ArrayLike, values: ArrayLike, weights: ArrayLike | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     y, v = np.asarray(labels, np.float64), np.asarray(values, np.float64)
-    if y.ndim != 1 or y.shape != v.shape:
-        raise ValueError(f"labels and predictions must have one length. Received: {y.shape} and {v.shape}")
+    w = np.ones_like(y) if weights is None else np.asarray(weights, np.float64)
+    if y.ndim != 1 or y.shape != v.shape or y.shape != w.shape:
+        shapes = f"{y.shape}, {v.shape} and {w.shape}"
+        raise ValueError(f"labels, predictions and weights must have one length. Received: {shapes}")
     if not np.isin(y, (0.0, 1.0)).all():
         raise ValueError(f"labels must be 0 or 1. Received: {y[~np.isin(y, (0.0, 1.0))][0]:g}")
-    return y, v
+    return y, v, w
 
 
-def _mean_over_ties(values: np.ndarray, codes: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """The mean of `values` over each run of rows with one group and one score; all [n], sorted by both."""
-    starts = np.ones(len(values), bool)
+def _runs(codes: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """The number, from 0, of the run of rows with one group and one score; all [n], sorted by both."""
+    starts = np.ones(len(codes), bool)
     starts[1:] = (codes[1:] != codes[:-1]) | (scores[1:] != scores[:-1])
-    run = np.cumsum(starts) - 1
-    return (np.bincount(run, weights=values) / np.bincount(run))[run]
+    return np.cumsum(starts) - 1

@@ -17,22 +17,29 @@ class EvalSplit(NamedTuple):
 
     inputs: tf.data.Dataset  # of FeatureBatch
     label: np.ndarray  # [N]
+    weight: np.ndarray  # [N], how often a row counts
     group: np.ndarray | None  # [N] int64
 
     @classmethod
     def read(cls, spec: DataSpec, batches: tf.data.Dataset) -> "EvalSplit":
-        """Reads labels and groups into memory; inputs stay a dataset, which is cached as it is first read."""
-        wanted = [spec.label] if spec.group is None else [spec.label, GROUP_KEY]
-        parts = list(batches.map(lambda batch: [batch[key] for key in wanted]).as_numpy_iterator())
-        label, *group = (np.concatenate(column) for column in zip(*parts, strict=True))
+        """Reads labels, weights and groups into memory; inputs stay a dataset, which is cached as it is first read."""
+        keys = [spec.label, *([spec.weight] if spec.weight else []), *([GROUP_KEY] if spec.group else [])]
+        parts = list(batches.map(lambda batch: {key: batch[key] for key in keys}).as_numpy_iterator())
+        column = {key: np.concatenate([part[key] for part in parts]) for key in keys}
+        label = column[spec.label]
+        weight = column[spec.weight] if spec.weight else np.ones(len(label))
+        weight = np.where(label == 1, weight, weight / spec.negative_keep_rate)
         inputs = batches.map(lambda batch: inputs_of(spec, batch)).cache()
-        return cls(inputs, label, group[0] if group else None)
+        return cls(inputs, label, weight, column.get(GROUP_KEY))
 
     def measure(self, ctr: np.ndarray) -> dict[str, float]:
         """auc, log_loss and, where there are groups, gauc and gauc_mean of predictions [N]; NaN where undefined."""
-        found = {"auc": auc(self.label, ctr), "log_loss": log_loss(self.label, ctr)}
+        found = {
+            "auc": auc(self.label, ctr, self.weight),
+            "log_loss": log_loss(self.label, ctr, self.weight),
+        }
         if self.group is not None:
-            by_group = group_auc(self.label, ctr, self.group)
+            by_group = group_auc(self.label, ctr, self.group, self.weight)
             found |= {"gauc": by_group.weighted, "gauc_mean": by_group.mean}
         return {key: float(value) for key, value in found.items()}
 

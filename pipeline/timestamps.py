@@ -47,7 +47,7 @@ def _iso_minutes(text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Minutes since 1970 in UTC, [B], and whether the text is an ISO date or time, [B]."""
     readable = tf.strings.regex_full_match(text, _ISO)
     text = tf.where(readable, text, _NOTHING)
-    time = tf.strings.substr(text, 11, 200)  # empty for a date alone
+    time = tf.strings.regex_replace(text, "^.{10}[T ]?", "")  # empty for a date alone
     clock, zone = "(\\d\\d):?(\\d\\d)?[0-9:.]*", "(Z|[-+]\\d\\d:?(?:\\d\\d)?)?"
     hour, minute, offset = (
         tf.strings.regex_replace(time, f"^{clock}{zone}$", f"\\{group}") for group in (1, 2, 3)

@@ -234,10 +234,10 @@ def test_half_precision_trains_like_single_precision(
         )  # small enough not to skip a step
         model.compile(sgd if model is full else scaled, run_eagerly=True)
         model.fit(batch, label, batch_size=3, verbose=0)
-    assert np.abs(full.fuse.get_weights()[0] - before).max() > 0.01
+    assert np.abs(full.fuse.get_weights()[0] - before).max() > 0.02
     for one, other in zip(half.get_weights(), full.get_weights(), strict=True):
         assert one.dtype == np.float32
-        np.testing.assert_allclose(one, other, atol=3e-3)
+        np.testing.assert_allclose(one, other, atol=6e-3)
 
 
 def test_training_goes_on_from_a_keras_file_as_if_nothing_had_happened(

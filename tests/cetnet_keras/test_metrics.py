@@ -52,6 +52,19 @@ def test_group_auc_knows_neither_order_nor_scale_nor_names(
     np.testing.assert_allclose(found, group_auc(labels, scores, groups), rtol=1e-12)
 
 
+@settings(deadline=None, max_examples=30)
+@given(ROWS, st.data())
+def test_a_row_of_weight_n_counts_as_n_rows(rows: list[tuple[int, int, int]], data: st.DataObject) -> None:
+    labels, scores, groups = np.array(rows).T
+    weights = np.array(data.draw(st.lists(st.integers(0, 3), min_size=len(rows), max_size=len(rows))))
+    p, again = 1 / (1 + np.exp(-scores)), np.repeat(np.arange(len(rows)), weights)
+    for metric in (auc, log_loss, calibration):
+        found, expected = metric(labels, p, weights), metric(labels[again], p[again])
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+    found = group_auc(labels, p, groups, weights)
+    np.testing.assert_allclose(found, group_auc(labels[again], p[again], groups[again]), rtol=1e-12)
+
+
 def test_auc_and_log_loss_are_those_of_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     p = np.round(rng.beta(1, 20, 20_000), 3).astype(np.float32)  # rounded: many ties, some exact zeros
@@ -112,7 +125,7 @@ def test_a_score_that_is_not_a_number_spoils_the_mean_and_not_other_groups() -> 
 
 @pytest.mark.parametrize("metric", [auc, log_loss, calibration, normalised_entropy])
 def test_wrong_labels_and_lengths_are_refused(metric: Callable[..., float]) -> None:
-    with pytest.raises(ValueError, match=r"one length. Received: \(2,\) and \(3,\)"):
+    with pytest.raises(ValueError, match=r"one length. Received: \(2,\), \(3,\) and \(2,\)"):
         metric([0, 1], [0.1, 0.2, 0.3])
     with pytest.raises(ValueError, match=r"labels must be 0 or 1\. Received: 2"):
         metric([0, 2], [0.1, 0.2])

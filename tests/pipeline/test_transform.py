@@ -20,7 +20,7 @@ import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
 from tensorflow_transform.tf_metadata.dataset_metadata import DatasetMetadata
 
-from cetnet_keras.spec import ROW_KEY, DataSpec, NumericFeature, parse_spec
+from cetnet_keras.spec import ROW_KEY, BagFeature, DataSpec, NumericFeature, SequenceFeature, parse_spec
 from cetnet_keras.spec.raw import MISSING
 from pipeline.create_pipeline import BEAM_ARGS
 from pipeline.schema import schema_of
@@ -47,6 +47,13 @@ features:
   places: {type: sequence, hash_buckets: 8}
   items: {type: sequence, align: behaviour, max_length: 3}
   shops: {type: sequence, align: behaviour, max_length: 3, vocabulary: items}
+  listed: {type: sequence, separator: null, vocabulary: word, max_length: 3}
+  pages: {type: sequence, separator: null, dtype: int64, vocabulary: number, align: visit, max_length: 2}
+  words: {type: sequence, separator: null, vocabulary: word, align: visit, max_length: 2}
+  padded: {type: sequence, separator: " ", padding: "0", vocabulary: word}
+  when: {type: timestamp}
+  second: {type: timestamp, format: seconds, parts: [weekday]}
+  look: {type: vector, dimension: 2}
   mean: {type: numeric}
   mean_none: {type: numeric}
   mean_same: {type: numeric}
@@ -84,6 +91,13 @@ TRAIN: dict[str, list[Any]] = {
     "places": ["a^b^a", "", "^a", "", "", "", "", ""],
     "items": ["i^j^k^l", "i^^k", "", "^", "i", "i", "l^l", "l"],
     "shops": ["s^i^i^j", "^l^j", "", "s^", "^", "j", "^", "s"],
+    "listed": [["a", "b"], [], ["a", "", "b", "a", "a"], [], [], [], [], []],
+    "pages": [[7, 0], [7], [], [-1, 12], [7, 7, 12], [], [], []],
+    "words": [["a", "b"], ["", "a"], [], ["a", ""], ["a", "b", ""], [], [], [""]],
+    "padded": ["0 0 a 0 b", "0", "", "a", "", "", "", ""],
+    "when": ["2024-06-01T13:00:00Z", "", "2024-06-03", *[""] * 5],
+    "second": [0, None, -1, 86_400, None, None, None, None],
+    "look": [[0.5, -1.0], [], [0.0, 0.0], [], [], [], [], []],
     "mean": NUMBERS,
     "mean_none": NONE,
     "mean_same": SAME,
@@ -120,6 +134,13 @@ SERVED: dict[str, list[Any]] = {
     "places": ["new", "", "", ""],
     "items": ["new^i", "", "", ""],
     "shops": ["s^new", "", "", ""],
+    "listed": [["b", "new"], [], ["", ""], ["a"]],
+    "pages": [[7], [99, 7, 12], [], [-1, -1]],
+    "words": [["new"], ["a"], [], ["", ""]],
+    "padded": ["new 0", "", "", "0"],
+    "when": ["2024-06-02 23:00+02:00", "no time", "", ""],
+    "second": [None, 0, 0, 0],
+    "look": [[1.0, 2.0], [float("nan"), 2.0], [], []],
     "mean": FAR,
     "mean_none": NEAR,
     "mean_same": NEAR,
@@ -161,7 +182,10 @@ def transformed(spec: DataSpec, tmp_path_factory: pytest.TempPathFactory) -> Tra
     """Analyses and transforms TRAIN under Beam, then SERVED as a server does."""
     folder = tmp_path_factory.mktemp("transform")
     rows = [{name: values[row] for name, values in TRAIN.items()} for row in range(8)]
-    empty = {name: "" if kind == "string" else None for name, kind in spec.raw_types.items()}
+    empty: dict[str, Any] = {
+        name: [] if spec.raw_shapes[name] else "" if kind == "string" else None
+        for name, kind in spec.raw_types.items()
+    }
     rows += [empty | {"quarter": value, "quarter_default": value} for value in QUARTERS]
     instances = [_instance(spec, row, number) for number, row in enumerate(rows)]
     function = partial(preprocessing_fn, custom_config={"data_spec": SPEC})
@@ -180,7 +204,8 @@ def transformed(spec: DataSpec, tmp_path_factory: pytest.TempPathFactory) -> Tra
 
 def _instance(spec: DataSpec, row: Mapping[str, Any], number: int) -> dict[str, Any]:
     """As TFT takes it: a number is a list of none or one."""
-    cells = {n: v if spec.raw_types[n] == "string" else [v] * (v is not None) for n, v in row.items()}
+    as_it_is = {n for n, kind in spec.raw_types.items() if kind == "string" or spec.raw_shapes[n]}
+    cells = {n: v if n in as_it_is else [v] * (v is not None) for n, v in row.items()}
     return cells | {"y": 0, ROW_KEY: number}
 
 
@@ -199,12 +224,18 @@ def _columns(rows: list[dict[str, Any]]) -> Columns:
 
 
 def _served(spec: DataSpec, transform: Callable[..., Any], columns: Columns) -> Columns:
-    raw = {
-        name: tf.constant([MISSING[kind] if v is None else v for v in columns[name]], DTYPES[kind])
-        for name, kind in spec.raw_types.items()
-    }
+    raw = {}
+    for name, kind in spec.raw_types.items():
+        missing, values = MISSING[kind], columns[name]
+        if spec.raw_shapes[name]:
+            size = spec.raw_shapes[name][0] or max(len(value) for value in values)
+            values = [value + [missing] * (size - len(value)) for value in values]
+        raw[name] = tf.constant([missing if value is None else value for value in values], DTYPES[kind])
     return {
-        key: [_without_padding(row) if value.shape.rank == 2 else row for row in value.numpy().tolist()]
+        key: [
+            _without_padding(row) if key in spec.of_type(SequenceFeature, BagFeature) else row
+            for row in value.numpy().tolist()
+        ]
         for key, value in transform(raw).items()
     }
 
@@ -293,9 +324,41 @@ def test_aligned_sequences_keep_step_with_one_another(transformed: Transformed) 
     items, shops = transformed.train["items"], transformed.train["shops"]
     i, j, k, el = items[4][0], items[0][0], items[1][2], items[7][0]
     assert sorted([i, j, k, el]) == [1, 2, 3, 4] and {i, el} == {1, 2}, "i and l are the frequent ones"
-    assert items == [[j, k, el], [i, 0, k], [0], [0, 0], [i], [i], [el, el], [el]]
-    assert shops == [[i, i, j], [0, el, j], [0], [5, 0], [0, 0], [j], [0, 0], [5]]
+    assert items == [[j, k, el], [i, 0, k], [], [0], [i], [i], [el, el], [el]]
+    assert shops == [[i, i, j], [0, el, j], [], [5], [0], [j], [0, 0], [5]]
     assert transformed.served["items"][0] == [5, i] and transformed.served["shops"][0] == [5, 5]
+
+
+def test_lists_become_what_the_same_tokens_in_one_text_do(transformed: Transformed) -> None:
+    assert transformed.train["listed"] == [[1, 2], [], [2, 1, 1], *[[]] * 5]
+    assert transformed.served["listed"] == [[2, 5], [], [], [1]]
+    assert transformed.train["padded"] == [[1, 2], [], [], [1], [], [], [], []], "0 stands for no token"
+    assert transformed.served["padded"] == [[5], [], [], []]
+
+
+def test_lists_of_one_behaviour_keep_step_and_are_cut_alike(transformed: Transformed) -> None:
+    """7 is page 1, 0 is 2, 12 is 3; of the last two positions that any of the two has."""
+    assert transformed.train["pages"] == [[1, 2], [1, 0], [], [0, 3], [1, 3], [], [], []]
+    assert transformed.train["words"] == [[1, 2], [0, 1], [], [1, 0], [2, 0], [], [], []]
+    unknown = transformed.sizes["number"]
+    assert transformed.served["pages"] == [[1], [1, 3], [], []] and unknown == 4
+    assert transformed.served["words"] == [[5], [], [], []], "zeros at the end are padding again"
+
+
+def test_times_become_ids_of_their_parts(transformed: Transformed) -> None:
+    saturday, monday = [14, 25 + 5, 33], [1, 25, 32]
+    assert transformed.train["when"] == [saturday, [0, 0, 0], monday, *[[0, 0, 0]] * 5]
+    assert transformed.served["when"] == [[22, 31, 33], *[[0, 0, 0]] * 3]
+    assert transformed.train["second"] == [[4], [0], [3], [5], *[[0]] * 4], "1970 began on a Thursday"
+    assert transformed.served["second"] == [[0], [4], [4], [4]]
+    assert (transformed.sizes["when"], transformed.sizes["second"]) == (33, 7)
+
+
+def test_vectors_stay_and_say_whether_they_are_there(transformed: Transformed) -> None:
+    assert transformed.train["look"] == [[0.5, -1.0], *[[0.0, 0.0]] * 7]
+    assert transformed.train["look/missing"] == [0, 1, 0, 1, 1, 1, 1, 1]
+    assert transformed.served["look"] == [[1.0, 2.0], *[[0.0, 0.0]] * 3]
+    assert transformed.served["look/missing"] == [0, 1, 1, 1]
 
 
 def known(values: list[Any]) -> np.ndarray:
@@ -375,11 +438,16 @@ def test_buckets_without_quantiles_are_buckets_all_the_same(transformed: Transfo
     assert [found == 0 for found in transformed.train[name]] == [value is None for value in TRAIN[name]]
 
 
+def _without_end(value: Any) -> Any:
+    return _without_padding(value) if isinstance(value, list) else value
+
+
 def test_a_server_makes_the_same_of_the_rows_of_training(transformed: Transformed) -> None:
     assert set(transformed.again) == set(transformed.train) - {"y", ROW_KEY}
     for key, found in transformed.again.items():
-        expected = [_without_padding(row) if isinstance(row, list) else row for row in transformed.train[key]]
-        assert found == expected, key
+        assert [_without_end(row) for row in found] == [
+            _without_end(row) for row in transformed.train[key]
+        ], key
 
 
 def test_nothing_that_is_served_is_not_a_number(transformed: Transformed) -> None:

@@ -153,9 +153,7 @@ def test_groups_are_those_of_the_raw_column(prepared: Prepared, first_run: Any, 
 
 def split_of(label: list[int], group: list[int] | None) -> EvalSplit:
     rows = tf.data.Dataset.range(1)
-    return EvalSplit(
-        rows, np.array(label), np.ones(len(label)), None if group is None else np.array(group)
-    )
+    return EvalSplit(rows, np.array(label), np.ones(len(label)), None if group is None else np.array(group))
 
 
 @pytest.mark.parametrize(

@@ -61,11 +61,13 @@ def run_and_show(
     from cetnet_keras.console import quiet
     from cetnet_keras.spec import ModelSpec, check_members, load_data_spec, parse_spec, read_text
     from pipeline.ingest import check_files
+    from pipeline.pretrained import pretrained_files
 
     spec = load_data_spec(data)
     data_text, model_text = read_text(data), read_text(model) if model else ""
     model_spec = parse_spec(ModelSpec, model_text, str(model))
     check_files(spec, data.parent)
+    pretrained_files(spec, data.parent)  # before any work: what cannot be read is said at once
     output = output or Path("runs") / spec.name
     with quiet(_writable(output) / "log.txt") as console:
         from pipeline.summary import ComponentProgress, show_summary

@@ -25,6 +25,7 @@ from pipeline.evaluation import EVALUATOR_MODULE, eval_config
 from pipeline.gate_components import DataGate, ParityGate
 from pipeline.gates import Gates
 from pipeline.ingest.component import example_gen
+from pipeline.pretrained import pretrained_files
 
 # Beam's DirectRunner first looks for another runner to download, for 20 s a pipeline, and then falls back to this one.
 # An image, which it has no use for, keeps TFX from building a package of itself for each pipeline.
@@ -113,6 +114,8 @@ def _transform(job: Job, examples: Channel, schema: Channel) -> Transform:
 
 
 def _trainer(job: Job, transform: Transform, schema: Channel) -> Trainer:
+    files = pretrained_files(job.spec, job.base)  # digests: another file is another model
+    pretrained = {"base": str(job.base), "files": files} if files else {}
     return Trainer(
         run_fn="pipeline.trainer.run_fn",
         examples=transform.outputs["transformed_examples"],
@@ -120,7 +123,12 @@ def _trainer(job: Job, transform: Transform, schema: Channel) -> Trainer:
         schema=schema,
         train_args=trainer_pb2.TrainArgs(splits=["train"]),
         eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
-        custom_config={"data_spec": job.data_text, "model_spec": job.model_text, "code": job.code},
+        custom_config={
+            "data_spec": job.data_text,
+            "model_spec": job.model_text,
+            "pretrained": pretrained,
+            "code": job.code,
+        },
     )
 
 

@@ -1,6 +1,7 @@
 """run_fn: what TFX Trainer runs. Trains a CETNet under MirroredStrategy, keeps the best weights, exports the signatures."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,14 @@ from cetnet_keras.spec import ROW_KEY, DataSpec, ModelSpec, TrainingSpec, parse_
 from cetnet_keras.spec.raw import MISSING
 from pipeline.dataset import dense_batch, inputs_of, records, transformed_batches
 from pipeline.evaluate_split import EvalSplit, EvaluateSplit
-from pipeline.transform import MISSING_INT, slice_keys, slice_vocabulary, vocabulary_sizes
+from pipeline.pretrained import pretrained_tables
+from pipeline.transform import (
+    MISSING_INT,
+    has_vocabulary,
+    slice_keys,
+    slice_vocabulary,
+    vocabulary_sizes,
+)
 from serving.signatures import DTYPES, ServableModel
 from serving.warmup import write_warmup
 
@@ -29,7 +37,8 @@ OFFLINE_ROWS = 1000
 def run_fn(fn_args: FnArgs) -> None:
     """Trains, scores some eval rows offline and writes the SavedModel with its signatures.
 
-    `fn_args.custom_config`: {"data_spec": text of data.yaml, "model_spec": text of model.yaml}.
+    `fn_args.custom_config`: {"data_spec": text of data.yaml, "model_spec": text of model.yaml, "pretrained": {"base":
+    the folder that paths in the data spec are relative to}, where the spec has a pretrained feature}.
     """
     config = fn_args.custom_config
     spec = parse_spec(DataSpec, config["data_spec"], "data.yaml")
@@ -41,12 +50,21 @@ def run_fn(fn_args: FnArgs) -> None:
     with tf.distribute.MirroredStrategy().scope():
         model = CETNet(spec, sizes, model_spec.members, model_spec.collaboration, model_spec.fusion)
         model.compile(optimizer=optimizer_of(model_spec.training))
+    tokens = partial(_tokens_of, spec, transformed)
+    model.set_pretrained(pretrained_tables(spec, Path(config["pretrained"].get("base", "")), tokens, sizes))
     run_dir = Path(fn_args.model_run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     held_out = EvalSplit.read(spec, transformed_batches(fn_args.eval_files, transformed, 8192))
     train(model, model_spec.training, fn_args.train_files, transformed, held_out, run_dir)
     _write_offline_scores(model, spec, fn_args.eval_files, transformed, run_dir / OFFLINE_SCORES)
     _export(model, transformed, config, run_dir, fn_args.serving_model_dir)
+
+
+def _tokens_of(spec: DataSpec, transformed: tft.TFTransformOutput, owner: str) -> list[str]:
+    """The tokens of an owner of ids, in the order of the ids; those of an identity are its numbers."""
+    if has_vocabulary(spec, owner):
+        return [token.decode() for token in transformed.vocabulary_by_name(owner)]
+    return [str(number) for number in range(vocabulary_sizes(spec, transformed)[owner] - 1)]
 
 
 def optimizer_of(training: TrainingSpec) -> tf.keras.optimizers.Optimizer:

@@ -61,8 +61,8 @@ def test_a_row_of_weight_n_counts_as_n_rows(rows: list[tuple[int, int, int]], da
     for metric in (auc, log_loss, calibration):
         found, expected = metric(labels, p, weights), metric(labels[again], p[again])
         np.testing.assert_allclose(found, expected, rtol=1e-12)
-    found = group_auc(labels, p, groups, weights)
-    np.testing.assert_allclose(found, group_auc(labels[again], p[again], groups[again]), rtol=1e-12)
+    by_group = group_auc(labels[again], p[again], groups[again])
+    np.testing.assert_allclose(group_auc(labels, p, groups, weights), by_group, rtol=1e-12)
 
 
 def test_auc_and_log_loss_are_those_of_scikit_learn() -> None:

@@ -58,6 +58,7 @@ setup(
         "cetnet_keras",
         "cetnet_keras.members",
         "cetnet_keras.spec",
+        "cetnet_keras.spec.infer",
         "pipeline",
         "pipeline.ingest",
         "serving",

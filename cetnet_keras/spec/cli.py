@@ -1,4 +1,4 @@
-"""`cetnet spec`: checks the two files that describe a model, and prints their schemas."""
+"""`cetnet spec`: guesses, checks and explains the two files that describe a model."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 @click.group()
 def spec() -> None:
-    """Checks data.yaml and model.yaml, and prints their schemas.
+    """Guesses a data.yaml, checks it and model.yaml, and prints their schemas.
 
     \b
     Example:
+      cetnet spec infer clicks.csv > data.yaml
       cetnet spec check data.yaml --model model.yaml
     """
 
@@ -50,6 +51,53 @@ def check(data: Path, model: Path | None) -> None:
             sound.append(f"{model}: {members}, sound")
         console.print(_features(data_spec))
         console.print("\n".join(sound), markup=False, highlight=False)
+
+
+@spec.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.option(
+    "--columns",
+    metavar="NAMES",
+    help="Names for a file without a header line: a,b,I1..I13,history[50] (a list in 50 cells).",
+)
+@click.option(
+    "--label", metavar="COLUMN", help="The column with 1 for a click and 0 for none.  [default: by its name]"
+)
+@click.option(
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="A new file, in place of standard output.",
+)
+def infer(files: tuple[str, ...], columns: str | None, label: str | None, output: Path | None) -> None:
+    """Writes a first data.yaml for click rows, CSV or Parquet, with the reason of each guess in a comment.
+
+    It reads a sample: the first rows and some from further on. Files with train, valid and test in their names are the
+    splits; the rows of others are divided by time, else by a hash. Paths in it start at the folder of the output.
+
+    \b
+    Example:
+      cetnet spec infer clicks.csv > data.yaml
+      cetnet spec infer train.csv.gz test.csv.gz --output data.yaml
+      cetnet spec infer day_0.tsv --columns label,I1..I13,C1..C26 > data.yaml
+    """
+    from cetnet_keras.errors import InputError
+    from cetnet_keras.spec.infer import infer as inferred
+
+    text = inferred(files, output.parent if output else Path(), columns, label)
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        with output.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise InputError(
+            f"{output}: found a file already, expected a new one; remove it or name another"
+        ) from error
+    except OSError as error:
+        raise InputError(f"{output}: cannot be written ({error.strerror}); choose another place") from error
+    click.echo(f"{output}: read its comments, then: cetnet run --data {output}")
 
 
 @spec.command()

@@ -22,7 +22,7 @@ Loc = tuple[int | str, ...]
 
 ROW_KEY = "cetnet_row"  # number of a row, given by ingestion: a served value and an offline one meet by it
 FEATURE_NAME = r"^[A-Za-z][A-Za-z0-9_]*$"  # any other character is lost or refused in a SavedModel signature
-_TAKEN = (ROW_KEY, "self")  # `self`: tf.function takes the inputs of a signature as keyword arguments
+TAKEN = (ROW_KEY, "self")  # `self`: tf.function takes the inputs of a signature as keyword arguments
 OUTPUTS = ("ctr", "member_ctr", "fusion_weight", "confidence")  # of a served model
 
 
@@ -81,7 +81,7 @@ def _check_names(spec: "DataSpec") -> None:
         if not re.fullmatch(FEATURE_NAME, name):
             message = "found a name that cannot be an input of a served model, expected letters, digits and _"
             raise LocatedError(loc, f"{message} after a letter; rename the column")
-        if name in _TAKEN:
+        if name in TAKEN:
             raise LocatedError(loc, "found a name that is taken, expected another; rename the column")
         if (
             name.lower() in seen

@@ -1,0 +1,55 @@
+"""`cetnet spec infer`: a first data spec from a sample of rows."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from cetnet_keras.errors import InputError
+from cetnet_keras.spec.infer.csv_table import csv_table
+from cetnet_keras.spec.infer.emit import as_yaml
+from cetnet_keras.spec.infer.files import by_split, is_parquet, read_sources
+from cetnet_keras.spec.infer.guess import guess_spec
+from cetnet_keras.spec.infer.layout import read_columns
+from cetnet_keras.spec.infer.parquet_table import parquet_table
+from cetnet_keras.spec.infer.table import Table
+
+__all__ = ["infer"]
+
+
+def infer(files: Sequence[str], base: Path, columns: str | None = None, label: str | None = None) -> str:
+    """The text of a data.yaml for click rows, guessed from a sample of the first training file.
+
+    The sample is the first rows of the file and rows from several places further on, so it takes as long for a large
+    file as for a small one; of the other files the first rows are looked at, for their layout.
+
+    Args:
+        files: CSV, plain or gzipped, or Parquet; paths and patterns. Names such as train.csv and test.csv say the split.
+        base: the folder that the spec will be in: paths in it are relative to it.
+        columns: names of the columns, divided by commas, for files without a header line.
+        label: the label's column; without it, it is guessed.
+    Raises:
+        InputError: a file cannot be read or understood, there is no label, or no column can be a feature.
+    """
+    sources = read_sources(files)
+    train = by_split(sources).get("train") or sources
+    learnt = [path for source in train for path in source.files]
+    names = read_columns(columns) if columns else None
+    read = parquet_table if is_parquet(learnt[0]) else csv_table
+    table = read(learnt[0], names)
+    for path in [*learnt[1:], *(path for source in sources if source not in train for path in source.files)]:
+        _refuse_other_layout(table, read(path, names, beginning_only=True))
+    if len(learnt) > 1:
+        table = replace(table, whole=False, about=table.about * len(learnt))
+    return as_yaml(guess_spec(table, sources, base, label), table)
+
+
+def _refuse_other_layout(table: Table, other: Table) -> None:
+    expected, found = ({column.name for column in one.columns} for one in (table, other))
+    if expected != found:
+        differing = ", ".join(sorted(expected ^ found)[:6])
+        message = f"found other columns than in {table.path}: {differing}; correct the file or leave it out"
+        raise InputError(f"{other.path}: {message}")
+    if table.csv != other.csv:
+        raise InputError(
+            f"{other.path}: found another delimiter, quotes or header than in {table.path}; write both alike"
+        )

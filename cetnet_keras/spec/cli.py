@@ -73,7 +73,7 @@ def infer(files: tuple[str, ...], columns: str | None, label: str | None, output
     """Writes a first data.yaml for click rows, CSV or Parquet, with the reason of each guess in a comment.
 
     It reads a sample: the first rows and some from further on. Files with train, valid and test in their names are the
-    splits; the rows of others are divided by time, else by a hash. Paths in it start at the folder of the output.
+    splits; the rows of others are divided by time, else by a hash. Paths in it start at the folder of --output, else here.
 
     \b
     Example:

@@ -11,7 +11,7 @@ from cetnet_keras.spec.infer.files import by_split, is_parquet, read_sources
 from cetnet_keras.spec.infer.guess import guess_spec
 from cetnet_keras.spec.infer.layout import read_columns
 from cetnet_keras.spec.infer.parquet_table import parquet_table
-from cetnet_keras.spec.infer.table import Table
+from cetnet_keras.spec.infer.table import Table, listed
 
 __all__ = ["infer"]
 
@@ -46,7 +46,7 @@ def infer(files: Sequence[str], base: Path, columns: str | None = None, label: s
 def _refuse_other_layout(table: Table, other: Table) -> None:
     expected, found = ({column.name for column in one.columns} for one in (table, other))
     if expected != found:
-        differing = ", ".join(sorted(expected ^ found)[:6])
+        differing = listed(sorted(expected ^ found))
         message = f"found other columns than in {table.path}: {differing}; correct the file or leave it out"
         raise InputError(f"{other.path}: {message}")
     if table.csv != other.csv:

@@ -11,6 +11,7 @@ from cetnet_keras.spec.document import shown
 from cetnet_keras.spec.infer.layout import (
     NumberedRow,
     guess_dialect,
+    has_plain_quotes,
     is_header,
     no_header_error,
     read_rows,
@@ -68,30 +69,18 @@ def _decoded(content: bytes, path: Path) -> str:
 
 
 def _first_rows(path: Path, text: str, width: int | None) -> tuple[CsvFormat, list[NumberedRow]]:
-    """The dialect and at least one row. Quotes that are not in pairs beyond the first lines are noticed here."""
+    """The dialect and at least one row."""
     dialect = guess_dialect(text, width)
-    without = CsvFormat(delimiter=dialect.delimiter, quote=None)
-    reason = "no rows"
-    for choice in dict.fromkeys((dialect.quote, None)):
-        chosen = dialect if choice else without
-        try:
-            rows = list(read_rows(text, chosen))
-        except csv.Error as error:
-            reason = str(error)
-            continue
-        even = len({len(row.cells) for row in rows}) == 1
-        if rows and (even or choice is None or not _is_even(text, without)):
-            return chosen, rows
-    raise InputError(
-        f"{path}: cannot be read as CSV ({reason}); check that it is whole and each quote is closed"
-    )
-
-
-def _is_even(text: str, dialect: CsvFormat) -> bool:
+    if has_plain_quotes(text, dialect):
+        dialect = dialect.model_copy(update={"quote": None})
     try:
-        return len({len(row.cells) for row in read_rows(text, dialect)}) == 1
-    except csv.Error:
-        return False
+        rows = list(read_rows(text, dialect))
+    except csv.Error as error:
+        found = f"cannot be read as CSV ({error})"
+        raise InputError(f"{path}: {found}; check that it is whole and each quote is closed") from error
+    if not rows:
+        raise InputError(f"{path}: found no rows, expected at least one; write it again")
+    return dialect, rows
 
 
 def _refuse_ragged(
@@ -107,12 +96,10 @@ def _refuse_ragged(
         cells = ", ".join(shown(cell[:20]) for cell in rows[0].cells[:6])
         found = f"found {usual} cells a row ({cells}, ...), expected {width} as in --columns"
         raise InputError(f"{path}:{rows[0].line}: {found}; correct the names")
-    for number, row in enumerate(rows):
+    for row in rows:
         if len(row.cells) != width:
             cure = f"correct the row, or put a cell that holds {shown(dialect.delimiter)} in quotes"
-            found = f"found {len(row.cells)} cells, expected {width} as in the lines before"
-            if number == 0:
-                found = f"found {len(row.cells)} cells in the first line, expected {width}"
+            found = f"found {len(row.cells)} cells, expected {width}"
             raise InputError(f"{path}:{row.line}: {found}; {cure}")
 
 

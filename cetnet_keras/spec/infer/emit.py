@@ -15,17 +15,7 @@ from cetnet_keras.spec.source import parse_spec
 
 _WIDTH = 120
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./*-]*")
-_WORDS = {
-    "yes",
-    "no",
-    "on",
-    "off",
-    "true",
-    "false",
-    "null",
-    "y",
-    "n",
-}  # what some readers of YAML take for no text
+_OTHER_MEANING = re.compile("yes|no|on|off|true|false|null|y|n", re.I)  # for one reader of YAML or another
 
 
 def as_yaml(guess: Guess, table: Table) -> str:
@@ -44,9 +34,8 @@ def _lines(guess: Guess, table: Table) -> Iterator[str]:
     spec = guess.spec
     rows = f"all {table.rows:,} rows" if table.whole else f"{table.rows:,} of about {table.about:,} rows"
     yield from _comment(f"Guessed by `cetnet spec infer` from {rows} of {table.path}.")
-    yield from _comment(
-        "Correct what is wrong, then: cetnet spec check data.yaml; cetnet run --data data.yaml"
-    )
+    yield from _comment("context is who looks, where and when, and the default; candidate is what is shown.")
+    yield from _comment("Correct what is wrong, then: cetnet spec check, cetnet run --data")
     yield "version: 1"
     yield f"name: {_flow(spec.name)}"
     yield from _comment(guess.keys["label"])
@@ -73,13 +62,13 @@ def _lines(guess: Guess, table: Table) -> Iterator[str]:
 
 
 def _comment(text: str, indent: str = "") -> list[str]:
-    first = text[:1].upper() + text[1:]
     return textwrap.wrap(
-        printable(first),
+        printable(text),
         _WIDTH,
         initial_indent=f"{indent}# ",
         subsequent_indent=f"{indent}# ",
         break_long_words=False,
+        break_on_hyphens=False,
     )
 
 
@@ -92,7 +81,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    plain = _PLAIN.fullmatch(text) and text.lower() not in _WORDS
+    plain = _PLAIN.fullmatch(text) and not _OTHER_MEANING.fullmatch(text)
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')
 
 

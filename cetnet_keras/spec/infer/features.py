@@ -43,11 +43,15 @@ def build_features(kinds: dict[str, Kind], table: Table, group: str | None) -> d
     used = {name: kind for name, kind in kinds.items() if not isinstance(kind, LeftOut)}
     sequences = {name for name, kind in used.items() if isinstance(kind, Tokens) and kind.ordered}
     roles = find_roles([table[name] for name in used], table[group] if group else None, sequences)
-    shared = _Vocabularies(used, table, group)
+    aligned = alignments(
+        [kind for kind in used.values() if isinstance(kind, Tokens) and kind.ordered],
+        {name: role for name, (role, _) in roles.items()},
+    )
+    vocabularies = _Vocabularies(used, table, group)
     built = {}
     for name, kind in used.items():
         role, why = roles[name]
-        feature, reason = _feature(table[name], kind, role, shared)
+        feature, reason = _feature(table[name], kind, role, vocabularies, aligned.get(name))
         built[name] = (feature, f"{reason}. {role.capitalize()}: {why}")
     return built
 
@@ -59,8 +63,7 @@ class _Vocabularies:
         self._known_rare = table.whole or table.about >= _MANY_ROWS
         tokens = [kind for kind in kinds.values() if isinstance(kind, Tokens)]
         singles = [kind.column for kind in kinds.values() if isinstance(kind, Single)]
-        self._owners = owners(tokens, singles, group)
-        self.aligned = alignments([several for several in tokens if several.ordered])
+        self._owners = owners(tokens, [single for single in singles if single.name != group])
         self._tokens = {several.column.name: several for several in tokens}
 
     def of(self, name: str, counts: Counter[str]) -> tuple[dict[str, Any], str]:
@@ -83,7 +86,7 @@ class _Vocabularies:
         return ({"vocabulary": Vocabulary(**limits)} if limits else {}), reason
 
 
-def _feature(column: Column, kind: Kind, role: Role, vocabularies: _Vocabularies) -> Built:
+def _feature(column: Column, kind: Kind, role: Role, vocabularies: _Vocabularies, align: str | None) -> Built:
     if isinstance(kind, Number):
         feature = NumericFeature(type="numeric", role=role, transform="log1p" if kind.skewed else "zscore")
         return feature, f"{kind.reason}; {{type: categorical}} if they are ids"
@@ -93,7 +96,7 @@ def _feature(column: Column, kind: Kind, role: Role, vocabularies: _Vocabularies
         between = {} if kind.separator is None else {"separator": kind.separator}
         return VectorFeature(type="vector", role=role, dimension=kind.dimension, **between), kind.reason
     if isinstance(kind, Tokens):
-        return _several(column, kind, role, vocabularies)
+        return _several(kind, role, vocabularies.of(column.name, kind.counts), align)
     vocabulary, why = vocabularies.of(column.name, column.counts)
     values = f"{column.distinct:,} values" + (f", {column.empty:,} cells empty" if column.empty else "")
     if is_whole(column) and column.distinct >= 10 and not says_class(column.name):
@@ -107,8 +110,8 @@ def _timestamp(time: Time, role: Role) -> Built:
     return feature, f"{time.reason}; add utc_offset if the hours of the users are not those of the times"
 
 
-def _several(column: Column, tokens: Tokens, role: Role, vocabularies: _Vocabularies) -> Built:
-    vocabulary, why = vocabularies.of(column.name, tokens.counts)
+def _several(tokens: Tokens, role: Role, shared: tuple[dict[str, Any], str], align: str | None) -> Built:
+    column, (vocabulary, why) = tokens.column, shared
     given: dict[str, Any] = {"role": role, "separator": tokens.separator, **vocabulary}
     reason = f"{len(tokens.counts):,} different tokens, {tokens.reason}{why}"
     if tokens.padding is not None:
@@ -119,9 +122,8 @@ def _several(column: Column, tokens: Tokens, role: Role, vocabularies: _Vocabula
         given["max_length"] = longest
     if not tokens.ordered:
         return BagFeature(type="bag", **given), f"{reason}; {{type: sequence}} if the order is of time"
-    if column.name in vocabularies.aligned:
-        given["align"] = vocabularies.aligned[column.name]
+    if align is not None:
+        given["align"] = align
         reason += "; aligned, for others are as long in every row"
-    return SequenceFeature(
-        type="sequence", **given
-    ), f"{reason}; the oldest has to be first, {{type: bag}} if the order says nothing"
+    reason += "; the oldest has to be first, {type: bag} if the order says nothing"
+    return SequenceFeature(type="sequence", **given), reason

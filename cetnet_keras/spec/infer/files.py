@@ -94,12 +94,11 @@ def by_split(sources: Sequence[Source]) -> dict[Split, list[Source]]:
 
 
 def _split_of(given: str) -> Split | None:
-    """By the words of the file's name, then of its folder: train/part-1.csv is for training."""
+    """By the words of the file's name, or by its folder: train/part-1.csv is for training."""
     path = Path(given)
-    for part in (path.name, path.parent.name):
-        for word in re.split(r"[^a-z]+", part.lower()):
-            if word in _WORDS:
-                return _WORDS[word]
+    for word in [*re.split(r"[^a-z]+", path.name.lower()), path.parent.name.lower()]:
+        if word in _WORDS:
+            return _WORDS[word]
     return None
 
 

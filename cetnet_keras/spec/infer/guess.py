@@ -6,13 +6,14 @@ from pathlib import Path
 
 from cetnet_keras.errors import InputError
 from cetnet_keras.spec.data_spec import CsvFormat, DataSpec
+from cetnet_keras.spec.document import printable
 from cetnet_keras.spec.infer.features import build_features
 from cetnet_keras.spec.infer.files import Source, by_split, data_name
 from cetnet_keras.spec.infer.kinds import Single, find_kinds, left_out, times_of
 from cetnet_keras.spec.infer.label import find_label
 from cetnet_keras.spec.infer.roles import find_group
 from cetnet_keras.spec.infer.splits import guess_splits
-from cetnet_keras.spec.infer.table import Table
+from cetnet_keras.spec.infer.table import Table, listed
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,9 @@ def guess_spec(table: Table, sources: Sequence[Source], base: Path, wanted_label
     features = build_features(kinds, table, group.name)
     left = left_out(kinds)
     if not features:
-        why = "; ".join(f"{name or '(no name)'}: {kind.reason}" for name, kind in list(left.items())[:5])
+        why = "; ".join(
+            f"{listed([name])}: {printable(kind.reason)}" for name, kind in list(left.items())[:5]
+        )
         raise InputError(f"{table.path}: found no column that can be a feature ({why}); add one")
     ids = [name for name, kind in left.items() if kind.is_row_id]
     group_column = table[group.name] if group.name else None

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from cetnet_keras.spec.columns import FEATURE_NAME, TAKEN
+from cetnet_keras.spec.columns import FEATURE_NAME, OUTPUTS, TAKEN
 from cetnet_keras.spec.document import shown
 from cetnet_keras.spec.infer.label import Label
 from cetnet_keras.spec.infer.lists import Tokens, find_tokens, is_mask
@@ -53,7 +53,7 @@ def _why_not(column: Column, label: Label, before: Sequence[str]) -> str | None:
     """Why a column cannot be a feature, by its name and by what it lacks."""
     name = column.name
     rename = "rename it in the file, or name all columns by --columns"
-    if column.twin or name in before or name == label.name:
+    if column.twin:
         return f"another column has the name {shown(name)} too; {rename}"
     if name in label.others:
         return "0 and 1 as well, by its name another label: it is known only after the row was shown"
@@ -83,9 +83,7 @@ def _why_empty(column: Column) -> str | None:
         return None
     if len({tuple(row) for row in column.lists}) == 1:
         return "the same list in every row of the sample"
-    return (
-        "0 and 1, which cells of other lists are filled: their `padding` says it" if is_mask(column) else None
-    )
+    return "0 and 1 that say where other lists are filled, as `padding` does" if is_mask(column) else None
 
 
 def _several_or_time(column: Column) -> Kind:
@@ -93,10 +91,8 @@ def _several_or_time(column: Column) -> Kind:
     if time is not None:
         return time if time.format else LeftOut(f"{time.reason}: it orders rows, but has no hour or weekday")
     if is_of_numbers(column):
-        vector = find_vector(column)
-        return vector or LeftOut(
-            "lists of decimals, not all of one length; write equally many, then it is a vector"
-        )
+        cure = "write equally many in every row, then they are a vector"
+        return find_vector(column) or LeftOut(f"lists of decimals, not all of one length; {cure}")
     return find_tokens(column) or Single(column)
 
 
@@ -106,7 +102,8 @@ def _is_row_id(column: Column, table: Table) -> bool:
 
 def _row_id(column: Column) -> LeftOut:
     reason = "another in each row of the sample, so nothing can be learnt from it"
-    if one_of(column.name, ROW_IDS) or words(column.name)[-1] in ("id", "uuid", "key"):
+    named = one_of(column.name, ROW_IDS) or words(column.name)[-1] in ("id", "uuid", "key")
+    if named and column.name not in OUTPUTS and not column.name.startswith("ctr_"):
         return LeftOut(f"{reason}; `id` carries it to the predictions", is_row_id=True)
     return LeftOut(reason)
 

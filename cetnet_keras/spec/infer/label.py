@@ -6,7 +6,7 @@ from typing import NamedTuple
 from cetnet_keras.errors import InputError
 from cetnet_keras.spec.document import shown
 from cetnet_keras.spec.infer.names import LABELS, one_of, rank, says_outcome
-from cetnet_keras.spec.infer.table import Column, Table
+from cetnet_keras.spec.infer.table import Column, Table, listed
 
 _BINARY = {"0", "1", "0.0", "1.0"}
 
@@ -58,7 +58,7 @@ def _likelihood(name: str) -> int:
 def _is_binary(column: Column) -> bool:
     values = set(column.counts)
     allowed = {"true", "false"} if column.declared == "boolean" else _BINARY
-    return bool(values) and values <= allowed and column.empty == 0 and not column.twin and bool(column.name)
+    return bool(values) and values <= allowed and column.empty == 0 and column.can_be_named
 
 
 def _as_number(cell: str) -> str:
@@ -67,7 +67,7 @@ def _as_number(cell: str) -> str:
 
 def _wanted(table: Table, wanted: str) -> Column:
     if wanted not in table:
-        names = ", ".join(column.name for column in table.columns[:12])
+        names = listed([column.name for column in table.columns])
         raise InputError(
             f"{table.path}: found no column {shown(wanted)} for --label, expected one of {names}"
         )
@@ -90,5 +90,5 @@ def _not_found(table: Table, binary: Sequence[Column]) -> InputError:
         found = f"found {shown(close[0].name)} with the values {values}, expected 0 and 1 alone in a label"
     if not binary:
         return InputError(f"{table.path}: {found}; write a column with 1 for a click and 0 for none")
-    names = ", ".join(column.name for column in binary[:12])
+    names = listed([column.name for column in binary])
     return InputError(f"{table.path}: {found}; name it by --label, one of {names}")

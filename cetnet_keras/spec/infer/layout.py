@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from cetnet_keras.errors import InputError
 from cetnet_keras.spec.data_spec import CsvFormat
-from cetnet_keras.spec.document import printable, shown
+from cetnet_keras.spec.document import shown
 
-_DELIMITERS = {",": "a comma", "\t": "a tab", ";": "a semicolon", "|": "a pipe"}
+_DELIMITERS = ",\t;|"
 _LINES = 200  # what a delimiter is guessed from
 _NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _VALUE = re.compile(
@@ -29,13 +29,22 @@ class NumberedRow(NamedTuple):
     cells: list[str]
 
 
-def read_rows(text: str, dialect: CsvFormat, limit: int | None = None) -> Iterator[NumberedRow]:
-    """The rows of a text as `csv.reader` has them; blank lines are none. Raises csv.Error."""
+def read_rows(
+    text: str, dialect: CsvFormat, limit: int | None = None, strict: bool = False
+) -> Iterator[NumberedRow]:
+    """The rows of a text as `csv.reader` has them; blank lines are none.
+
+    Args:
+        strict: refuse letters between a closing quote and the next delimiter, and a quote that is not closed.
+    Raises:
+        csv.Error: the text is not CSV.
+    """
     reader = csv.reader(
         io.StringIO(text, newline=""),
         delimiter=dialect.delimiter,
         quotechar=dialect.quote or '"',
         quoting=csv.QUOTE_NONE if dialect.quote is None else csv.QUOTE_MINIMAL,
+        strict=strict,
     )
     yield from islice((NumberedRow(reader.line_num, cells) for cells in reader if cells), limit)
 
@@ -48,23 +57,33 @@ def guess_dialect(text: str, width: int | None) -> CsvFormat:
         width: how many cells a row should have, if that is known.
     """
     scored = []
-    for quote in ('"', None):
-        for delimiter in _DELIMITERS:
-            dialect = CsvFormat(delimiter=delimiter, quote=quote)
-            try:
-                widths = Counter(len(row.cells) for row in read_rows(text, dialect, _LINES))
-            except csv.Error:
-                continue
-            usual, rows = widths.most_common(1)[0] if widths else (0, 0)
-            share = rows / max(1, widths.total())
-            as_wanted = width is not None and usual == width
-            scored.append(((as_wanted, usual > 1, share, usual, quote is not None), dialect))
-    return max(scored, key=lambda score: score[0])[1] if scored else CsvFormat()
+    for delimiter in _DELIMITERS:
+        for dialect in (CsvFormat(delimiter=delimiter), CsvFormat(delimiter=delimiter, quote=None)):
+            usual, share = _usual_width(text, dialect, _LINES)
+            scored.append(((usual == width, usual > 1, share, usual), dialect))
+    best = max(score for score, _ in scored)
+    return next(dialect for score, dialect in scored if score == best)
 
 
-def described(delimiter: str) -> str:
-    """A delimiter in words."""
-    return _DELIMITERS.get(delimiter, shown(delimiter))
+def has_plain_quotes(text: str, dialect: CsvFormat) -> bool:
+    """Whether quotes are letters like any other: rows are even without a meaning of theirs, and not clean with it."""
+    if dialect.quote is None or dialect.quote not in text:
+        return dialect.quote is None
+    try:
+        even = len({len(row.cells) for row in read_rows(text, dialect, strict=True)}) <= 1
+    except csv.Error:
+        even = False
+    return not even and _usual_width(text, dialect.model_copy(update={"quote": None}))[1] == 1
+
+
+def _usual_width(text: str, dialect: CsvFormat, limit: int | None = None) -> tuple[int, float]:
+    """The number of cells that most rows have, and their share; (0, 0) for what is not CSV."""
+    try:
+        widths = Counter(len(row.cells) for row in read_rows(text, dialect, limit))
+    except csv.Error:
+        return 0, 0.0
+    usual, rows = widths.most_common(1)[0] if widths else (0, 0)
+    return usual, rows / max(1, widths.total())
 
 
 def is_header(first: Sequence[str]) -> bool:
@@ -111,7 +130,7 @@ def _counted(name: str, text: str) -> list[str]:
 
 def no_header_error(path: object, first: Sequence[str]) -> InputError:
     """For a file without a header line and without `--columns`."""
-    cells = ", ".join(printable(cell[:20]) or "(empty)" for cell in first[:8])
+    cells = ", ".join(shown(cell[:20]) for cell in first[:8])
     more = f", ... ({len(first)} cells)" if len(first) > 8 else ""
     cure = "name the columns, as in --columns label,user_id,I1..I13,history[50],... (history: 50 cells, one list)"
     return InputError(f"{path}:1: found no header line but the cells {cells}{more}, expected names; {cure}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
+from cetnet_keras.spec.features import Role
 from cetnet_keras.spec.infer.names import item_word, says_bag, says_history, says_mask, stem
 from cetnet_keras.spec.infer.table import Column
 
@@ -74,7 +75,8 @@ def _separator(column: Column) -> str | None:
         enough = 0.5 if separator in _WEAK else 0.01
         if several == 0 or several < enough * column.filled or (len(lengths) == 1 and max(lengths) < 3):
             continue  # one length, and short: parts of a name or a date, not a list
-        if separator in _STRONG or _repeats(column, separator):
+        named = says_history(column.name) or says_bag(column.name)
+        if separator in _STRONG or named or _repeats(column, separator):
             return separator
     return None
 
@@ -139,42 +141,41 @@ def is_mask(column: Column) -> bool:
     return says_mask(column.name) and values <= {"0", "1", "0.0", "1.0"}
 
 
-def owners(
-    tokens: Sequence[Tokens], singles: Sequence[Column], known_users: str | None
-) -> dict[str, tuple[str, str]]:
+def owners(tokens: Sequence[Tokens], singles: Sequence[Column]) -> dict[str, tuple[str, str]]:
     """The column of single values whose vocabulary a column of tokens shares, with the reason.
 
     Args:
         tokens: the sequences and bags.
-        singles: the categorical columns, those of the candidate first.
-        known_users: the group, which owns no tokens.
+        singles: the categorical columns but that of the group, whose values are no tokens.
     """
-    found = {}
-    for several in tokens:
-        shares = {
-            single.name: several.share_in(single.counts) for single in singles if single.name != known_users
-        }
-        alike = [name for name in shares if stem(name) and stem(name) == stem(several.column.name)]
-        if alike:
-            best = max(alike, key=lambda name: shares[name])
-            if shares[best] > 0:
-                share = f"{shares[best]:.0%}" if shares[best] >= 0.01 else "some"
-                found[several.column.name] = (
-                    best,
-                    f"named alike, has {share} of the tokens",
-                )
-            continue
-        if stem(several.column.name) and not says_history(several.column.name):
-            continue
-        candidates = {
-            single.name: _jaccard(several, single)
-            for single in singles
-            if shares.get(single.name, 0) >= 0.5 and item_word(single.name) and single.distinct >= 20
-        }
-        if candidates:
-            best = max(candidates, key=lambda name: candidates[name])
-            found[several.column.name] = (best, f"has {shares[best]:.0%} of the tokens")
-    return found
+    found = {several.column.name: _owner(several, singles) for several in tokens}
+    return {name: owner for name, owner in found.items() if owner is not None}
+
+
+def _owner(several: Tokens, singles: Sequence[Column]) -> tuple[str, str] | None:
+    """By name, if any token agrees. By values alone only where numbers that are counted from 1 cannot mislead."""
+    about = stem(several.column.name)
+    alike = [single for single in singles if about and stem(single.name) == about]
+    if alike:
+        best = max(alike, key=lambda single: several.share_in(single.counts))
+        share = several.share_in(best.counts)
+        return (best.name, f"named alike, it has {share:.0%} of the tokens") if share else None
+    if not several.ordered or (about and _are_counted(several)):
+        return None
+    likely = [single for single in singles if item_word(single.name) and single.distinct >= 20]
+    likely = [single for single in likely if several.share_in(single.counts) >= 0.5]
+    if not likely:
+        return None
+    best = max(likely, key=lambda single: _jaccard(several, single))
+    return best.name, f"it has {several.share_in(best.counts):.0%} of the tokens"
+
+
+def _are_counted(several: Tokens) -> bool:
+    """Whether tokens are numbers that leave few out, as ids that were counted from 1: any two such columns overlap."""
+    numbers = [
+        int(token) for token in several.counts if token.isascii() and token.isdecimal() and len(token) < 10
+    ]
+    return len(numbers) == len(several.counts) and 5 * len(numbers) >= max(numbers, default=0)
 
 
 def _jaccard(several: Tokens, single: Column) -> float:
@@ -182,12 +183,13 @@ def _jaccard(several: Tokens, single: Column) -> float:
     return both / max(1, len(several.counts.keys() | single.counts.keys()))
 
 
-def alignments(sequences: Sequence[Tokens]) -> dict[str, str]:
+def alignments(sequences: Sequence[Tokens], roles: Mapping[str, Role]) -> dict[str, str]:
     """The name under which sequences are one behaviour: those that have equally many tokens in every row."""
     alike: dict[object, list[Tokens]] = defaultdict(list)
-    for sequence in sequences:
-        if any(sequence.lengths):
-            alike[sequence.lengths, sequence.padding].append(sequence)
+    for one in sequences:
+        if max(one.lengths, default=0) > 1:
+            cells = max(map(len, one.column.lists or ()), default=0)
+            alike[one.lengths, one.padding, cells, roles[one.column.name]].append(one)
     found: dict[str, str] = {}
     for several in alike.values():
         if len(several) > 1:

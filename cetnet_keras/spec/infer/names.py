@@ -131,7 +131,7 @@ def says_class(name: str) -> bool:
 
 def item_word(name: str) -> str | None:
     """The word of a name that is about what is shown."""
-    return next((word for word in words(name) if _singular(word) in _ITEM_WORDS), None)
+    return next((word for word in words(name) if {word, _singular(word)} & _ITEM_WORDS), None)
 
 
 def place_word(name: str) -> str | None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from cetnet_keras.spec.infer.names import family, says_class, says_number
 from cetnet_keras.spec.infer.table import Column
 
-_NUMBER = re.compile(r"-?((0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,2})?|\.[0-9]+)")
+_NUMBER = re.compile(r"-?((0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,3})?|\.[0-9]+)")
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,8})(\.0+)?")  # longer ones are ids, or hashes
 _FRACTION = re.compile(r".*\.0*[1-9][0-9]*.*")
 _LARGEST = 3e38  # of a float32, nearly
@@ -55,6 +55,8 @@ def _number(column: Column) -> Number | None:
         return None
     if not all(map(_fits, column.counts)) or says_class(column.name):
         return None
+    if column.declared == "number":
+        return Number(_is_skewed(column), "numbers by the schema of the file")
     fractions = [cell for cell in column.counts if _FRACTION.fullmatch(cell)]
     if sum(column.counts[cell] for cell in fractions) >= 0.05 * column.filled:
         return Number(_is_skewed(column), f"decimals such as {fractions[0]}")

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from cetnet_keras.errors import InputError
 from cetnet_keras.spec.infer.csv_table import FIRST_ROWS, PLACE_ROWS
-from cetnet_keras.spec.infer.parts import PLACES
+from cetnet_keras.spec.infer.parts import FIRST_BYTES, PLACE_BYTES, PLACES
 from cetnet_keras.spec.infer.table import Column, Declared, Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
+
+_BATCH_ROWS = 500  # vectors are wide: of more rows even one batch would be large
 
 
 def parquet_table(path: Path, names: Sequence[str] | None, beginning_only: bool = False) -> Table:
@@ -43,38 +45,39 @@ def parquet_table(path: Path, names: Sequence[str] | None, beginning_only: bool 
     if not batches:
         raise InputError(f"{path}: found no rows, expected at least one; write it again")
     sample = pa.Table.from_batches(batches, schema)
-    columns = [_column(field, sample.column(at)) for at, field in enumerate(schema)]
+    columns = [_column(field, sample.column(at), schema.names) for at, field in enumerate(schema)]
     return Table(str(path), columns, sample.num_rows, sample.num_rows == about, about)
 
 
 def _batches(file: pq.ParquetFile, beginning_only: bool) -> Iterator[pa.RecordBatch]:
+    if beginning_only:
+        yield from _first_of(file.iter_batches(_BATCH_ROWS), PLACE_ROWS, PLACE_BYTES)
+        return
+    yield from _first_of(file.iter_batches(_BATCH_ROWS), FIRST_ROWS, FIRST_BYTES)
     groups = file.num_row_groups
-    places = sorted({group * groups // PLACES for group in range(PLACES)} - {0})
-    yield from _first_of(file.iter_batches(PLACE_ROWS), PLACE_ROWS if beginning_only else FIRST_ROWS)
-    if file.metadata.num_rows > FIRST_ROWS and not beginning_only:
-        before = -1
-        rows = [file.metadata.row_group(group).num_rows for group in range(groups)]
-        for group in places:
-            if sum(rows[:group]) >= FIRST_ROWS and group != before:
-                yield from _first_of(file.iter_batches(PLACE_ROWS, row_groups=[group]), PLACE_ROWS)
-            before = group
+    before = 0  # rows in the groups before
+    for group in range(groups):
+        rows = file.metadata.row_group(group).num_rows
+        if before >= FIRST_ROWS and group % max(1, groups // PLACES) == 0:
+            yield from _first_of(file.iter_batches(_BATCH_ROWS, row_groups=[group]), PLACE_ROWS, PLACE_BYTES)
+        before += rows
 
 
-def _first_of(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+def _first_of(batches: Iterator[pa.RecordBatch], rows: int, size: int) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         yield batch.slice(0, rows)
-        rows -= batch.num_rows
-        if rows <= 0:
+        rows, size = rows - batch.num_rows, size - batch.nbytes
+        if rows <= 0 or size <= 0:
             return
 
 
-def _column(field: pa.Field, values: pa.ChunkedArray) -> Column:
-    declared = _declared(field.type)
+def _column(field: pa.Field, values: pa.ChunkedArray, names: Sequence[str]) -> Column:
+    declared, twin = _declared(field.type), names.count(field.name) > 1
     if declared in ("list", "numbers"):
         lists = [[_text(value) for value in row or ()] for row in values.to_pylist()]
-        return Column(field.name, (), lists, declared)
+        return Column(field.name, (), lists, declared, twin)
     cells = [] if declared == "other" else [_text(value) for value in values.to_pylist()]
-    return Column(field.name, cells, declared=declared)
+    return Column(field.name, cells, declared=declared, twin=twin)
 
 
 def _declared(kind: pa.DataType) -> Declared:

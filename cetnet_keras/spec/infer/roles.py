@@ -20,8 +20,8 @@ class Group(NamedTuple):
 
 def find_group(table: Table, label: str) -> Group:
     """A column that names the user, the session or the request, if its values divide the rows into rankings."""
-    named = [column for column in table.columns if column.lists is None and column.name != label]
-    named = [column for column in named if rank(column.name, USERS) is not None and not column.twin]
+    columns = [column for column in table.columns if column.can_be_named and column.name != label]
+    named = [column for column in columns if rank(column.name, USERS) is not None]
     declined = []
     for column in sorted(named, key=lambda column: rank(column.name, USERS) or 0):
         value, share = column.top
@@ -35,10 +35,8 @@ def find_group(table: Table, label: str) -> Group:
             return Group(
                 column.name, f"the name says who looks; {mixed:.0%} of the rows{where} count for gAUC"
             )
-    reason = (
-        f"none: {'; '.join(declined)}" if declined else "none: no column has the name of a user or session"
-    )
-    return Group(None, f"{reason}. With one, gAUC tells how well the rows of each are ranked")
+    reason = "; ".join(declined) or "no column has the name of a user or session"
+    return Group(None, f"no group: {reason}. With one, gAUC says how well the rows of each are ranked")
 
 
 def _share_in_mixed_groups(column: Column, label: Column) -> float:

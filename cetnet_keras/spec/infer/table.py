@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from cetnet_keras.spec.data_spec import CsvFormat
+from cetnet_keras.spec.data_spec import ROW_KEY, CsvFormat
+from cetnet_keras.spec.document import printable
 
 Declared = Literal["text", "whole", "number", "boolean", "time", "list", "numbers", "other"]
 """What the schema of a Parquet file says of a column."""
@@ -33,7 +34,8 @@ class Column:
     @property
     def can_be_named(self) -> bool:
         """Whether the spec can name it as a column of one value a row."""
-        return bool(self.name) and not self.twin and self.lists is None and self.declared != "other"
+        usable = self.lists is None and self.declared != "other" and not self.twin
+        return usable and self.name not in ("", ROW_KEY)
 
     @cached_property
     def counts(self) -> Counter[str]:
@@ -103,3 +105,11 @@ class Table:
 
     def __contains__(self, name: object) -> bool:
         return any(column.name == name for column in self.columns)
+
+
+def listed(names: Sequence[str], most: int = 12) -> str:
+    """Names for an error message: on one line, and not more than that."""
+    shown = [
+        printable(name if len(name) <= 40 else f"{name[:37]}...") or "(no name)" for name in names[:most]
+    ]
+    return ", ".join(shown) + (f", ... ({len(names)})" if len(names) > most else "")

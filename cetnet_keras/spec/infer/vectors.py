@@ -1,6 +1,7 @@
 """Columns of dense vectors: equally many numbers in every row."""
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from cetnet_keras.spec.infer.table import Column
@@ -19,8 +20,10 @@ class Vector(NamedTuple):
 
 
 def is_of_numbers(column: Column) -> bool:
-    """Whether every cell holds several numbers, decimals among them."""
-    return column.declared == "numbers" or _separator(column) is not None
+    """Whether every cell holds several numbers, most of them decimals."""
+    if column.lists is None:
+        return _separator(column) is not None
+    return column.declared == "numbers" or _are_decimals([number for row in column.lists for number in row])
 
 
 def find_vector(column: Column) -> Vector | None:
@@ -35,15 +38,18 @@ def find_vector(column: Column) -> Vector | None:
 
 
 def _separator(column: Column) -> str | None:
-    if column.declared not in (None, "text"):
+    if column.lists is not None or column.declared not in (None, "text"):
         return None
     for separator in _SEPARATORS:
         cells = [cell.split(separator) for cell in column.counts if separator in cell]
         if not cells or len(cells) < column.distinct:
             continue
-        numbers = [number for cell in cells for number in cell]
-        if all(map(_NUMBER.fullmatch, numbers)) and 2 * sum(
-            map(bool, map(_FRACTION.fullmatch, numbers))
-        ) > len(numbers):
+        if _are_decimals([number for cell in cells for number in cell]):
             return separator
     return None
+
+
+def _are_decimals(numbers: Sequence[str]) -> bool:
+    """Whether all are numbers and more than half of them have a fraction."""
+    fractions = sum(1 for number in numbers if _FRACTION.fullmatch(number))
+    return 2 * fractions > len(numbers) and all(map(_NUMBER.fullmatch, numbers))

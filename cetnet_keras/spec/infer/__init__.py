@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cetnet_keras.errors import InputError
+from cetnet_keras.spec.document import shown
 from cetnet_keras.spec.infer.csv_table import csv_table
 from cetnet_keras.spec.infer.emit import as_yaml
 from cetnet_keras.spec.infer.files import by_split, is_parquet, read_sources
@@ -44,12 +45,13 @@ def infer(files: Sequence[str], base: Path, columns: str | None = None, label: s
 
 
 def _refuse_other_layout(table: Table, other: Table) -> None:
-    expected, found = ({column.name for column in one.columns} for one in (table, other))
-    if expected != found:
-        differing = listed(sorted(expected ^ found))
-        message = f"found other columns than in {table.path}: {differing}; correct the file or leave it out"
-        raise InputError(f"{other.path}: {message}")
-    if table.csv != other.csv:
-        raise InputError(
-            f"{other.path}: found another delimiter, quotes or header than in {table.path}; write both alike"
-        )
+    names, other_names = ({column.name for column in one.columns} for one in (table, other))
+    if names != other_names:
+        found = f"other columns: {listed(sorted(names ^ other_names))}"
+    elif table.csv and other.csv and table.csv.delimiter != other.csv.delimiter:
+        found = f"{shown(other.csv.delimiter)} between cells and not {shown(table.csv.delimiter)}"
+    elif table.csv and other.csv and table.csv.has_header != other.csv.has_header:
+        found = "a header line" if other.csv.has_header else "no header line"
+    else:
+        return
+    raise InputError(f"{other.path}: found {found}, expected a file as {table.path}; write both alike")

@@ -42,7 +42,7 @@ def parquet_table(path: Path, names: Sequence[str] | None, beginning_only: bool 
     except (pa.ArrowException, OSError) as error:
         found = f"cannot be read as Parquet ({str(error).splitlines()[0]})"
         raise InputError(f"{path}: {found}; check that it is whole") from error
-    if not batches:
+    if not any(batch.num_rows for batch in batches):
         raise InputError(f"{path}: found no rows, expected at least one; write it again")
     sample = pa.Table.from_batches(batches, schema)
     columns = [_column(field, sample.column(at), schema.names) for at, field in enumerate(schema)]

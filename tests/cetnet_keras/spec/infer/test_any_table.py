@@ -11,7 +11,7 @@ from cetnet_keras.errors import InputError
 from cetnet_keras.spec import DataSpec, NumericFeature, parse_spec
 from cetnet_keras.spec.infer import infer
 
-quick = settings(deadline=None, max_examples=150, database=None, suppress_health_check=list(HealthCheck))
+quick = settings(deadline=None, max_examples=40, database=None, suppress_health_check=list(HealthCheck))
 
 names = st.sampled_from(
     [

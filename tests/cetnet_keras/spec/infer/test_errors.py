@@ -96,8 +96,11 @@ def test_a_label_is_refused(tmp_path: Path, label: str, expected: str) -> None:
         (["train.csv", "train.csv"], "train.csv: found twice"),
         (["train.csv", "other.csv"], "other.csv: found a name that says no split"),
         (["valid.csv", "test.csv"], "valid.csv: found no file for training"),
-        (["train.csv", "test_f.csv"], "test_f.csv: found other columns than in .*train.csv: f, g;"),
-        (["train.csv", "test_tabs.csv"], "test_tabs.csv: found another delimiter"),
+        (
+            ["train.csv", "test_f.csv"],
+            "test_f.csv: found other columns: f, g, expected a file as .*train.csv;",
+        ),
+        (["train.csv", "test_tabs.csv"], r'test_tabs.csv: found "\\t" between cells and not ",", expected'),
         (["train.csv", "test.parquet"], "train.csv: found beside files of another format"),
     ],
 )

@@ -197,11 +197,11 @@ def test_columns_replace_a_header(write: Write, inferred: Infer, tmp_path: Path)
 
 def test_a_large_file_is_sampled_from_end_to_end(write: Write, inferred: Infer, tmp_path: Path) -> None:
     """Half of the rows have another kind of value; the beginning alone would make the column a number."""
-    rows = [(n % 2, f"u{n % 999}", "1.5" if n < 200_000 else "x", "y" * 20) for n in range(400_000)]
+    rows = [(n % 2, f"u{n % 999}", "1.5" if n < 50_000 else "x", "y" * 60) for n in range(100_000)]
     for name in ("a.csv", "a.csv.gz"):
         spec = inferred(write(tmp_path / name, [("label", "user_id", "f", "g"), *rows]))
         assert spec.features["f"].type == "categorical"
         text = (tmp_path / "data.yaml").read_text()
         about = re.search(r"of about ([0-9,]+) rows", text)
-        assert about and 300_000 < int(about[1].replace(",", "")) < 500_000
+        assert about and 80_000 < int(about[1].replace(",", "")) < 120_000
         assert "g is left out: the same in every row" in text

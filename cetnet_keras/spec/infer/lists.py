@@ -153,29 +153,23 @@ def owners(tokens: Sequence[Tokens], singles: Sequence[Column]) -> dict[str, tup
 
 
 def _owner(several: Tokens, singles: Sequence[Column]) -> tuple[str, str] | None:
-    """By name, if any token agrees. By values alone only where numbers that are counted from 1 cannot mislead."""
+    """By name, if any token agrees; by values alone where they agree well and the name says nothing else."""
     about = stem(several.column.name)
     alike = [single for single in singles if about and stem(single.name) == about]
     if alike:
         best = max(alike, key=lambda single: several.share_in(single.counts))
         share = several.share_in(best.counts)
         return (best.name, f"named alike, it has {share:.0%} of the tokens") if share else None
-    if not several.ordered or (about and _are_counted(several)):
+    if not several.ordered or item_word(several.column.name):
         return None
     likely = [single for single in singles if item_word(single.name) and single.distinct >= 20]
     likely = [single for single in likely if several.share_in(single.counts) >= 0.5]
-    if not likely:
+    best = max(likely, key=lambda single: _jaccard(several, single), default=None)
+    if (
+        best is None or _jaccard(several, best) < 0.3
+    ):  # ids that are counted from 1 agree with any others a little
         return None
-    best = max(likely, key=lambda single: _jaccard(several, single))
     return best.name, f"it has {several.share_in(best.counts):.0%} of the tokens"
-
-
-def _are_counted(several: Tokens) -> bool:
-    """Whether tokens are numbers that leave few out, as ids that were counted from 1: any two such columns overlap."""
-    numbers = [
-        int(token) for token in several.counts if token.isascii() and token.isdecimal() and len(token) < 10
-    ]
-    return len(numbers) == len(several.counts) and 5 * len(numbers) >= max(numbers, default=0)
 
 
 def _jaccard(several: Tokens, single: Column) -> float:

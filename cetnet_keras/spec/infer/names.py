@@ -51,7 +51,7 @@ _NUMBER_WORDS = _set(
 )
 _HISTORY_WORDS = _set(
     "history histories hist his seq sequence sequences recent last past previous prev behavior behaviour "
-    "behaviors behaviours clicked click clk viewed view visited browsed bought buy purchased pos neg "
+    "behaviors behaviours clicked click clk viewed view visited browsed bought buy purchased seen pos neg "
     "liked watched played list"
 )
 _BAG_WORDS = _set(

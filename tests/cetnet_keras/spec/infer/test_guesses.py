@@ -126,6 +126,21 @@ def test_what_has_one_value_for_each_item_is_about_the_item(
     assert spec.with_role("candidate") == ("goods", "f1")
 
 
+def test_a_history_with_any_name_shares_the_ids_of_the_items(
+    write: Write, inferred: Infer, tmp_path: Path
+) -> None:
+    rng = random.Random(4)
+    header = ("click", "item_id", "city", "before", "cate_history")
+    rows = []
+    for n in range(ROWS):
+        items = [rng.randrange(60) for _ in range(rng.randrange(2, 9))]
+        cells = ("^".join(map(str, items)), "^".join(str(item % 7) for item in items))
+        rows.append((n % 2, rng.randrange(60), rng.randrange(60), *cells))
+    spec = inferred(write(tmp_path / "a.csv", [header, *rows]))
+    assert spec.owner("before") == "item_id"
+    assert spec.owner("cate_history") == "cate_history", "its ids are numbers that items have too"
+
+
 def test_rows_with_times_are_cut_by_time(
     guess: Callable[..., Any], write: Write, inferred: Infer, tmp_path: Path
 ) -> None:

@@ -164,11 +164,11 @@ def _owner(several: Tokens, singles: Sequence[Column]) -> tuple[str, str] | None
         return None
     likely = [single for single in singles if item_word(single.name) and single.distinct >= 20]
     likely = [single for single in likely if several.share_in(single.counts) >= 0.5]
-    best = max(likely, key=lambda single: _jaccard(several, single), default=None)
-    if (
-        best is None or _jaccard(several, best) < 0.3
-    ):  # ids that are counted from 1 agree with any others a little
+    # ids that are counted from 1 agree with any others a little
+    likely = [single for single in likely if _jaccard(several, single) >= 0.3]
+    if not likely:
         return None
+    best = max(likely, key=lambda single: _jaccard(several, single))
     return best.name, f"it has {several.share_in(best.counts):.0%} of the tokens"
 
 

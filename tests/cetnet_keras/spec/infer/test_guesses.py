@@ -116,7 +116,7 @@ def test_a_column_becomes(
 
 
 def test_what_has_one_value_for_each_item_is_about_the_item(
-    guess: Callable[..., Any], write: Write, inferred: Infer, tmp_path: Path
+    write: Write, inferred: Infer, tmp_path: Path
 ) -> None:
     rng = random.Random(3)
     rows = [(n % 2, f"u{n % 9}", rng.randrange(30)) for n in range(ROWS)]
@@ -141,9 +141,7 @@ def test_a_history_with_any_name_shares_the_ids_of_the_items(
     assert spec.owner("cate_history") == "cate_history", "its ids are numbers that items have too"
 
 
-def test_rows_with_times_are_cut_by_time(
-    guess: Callable[..., Any], write: Write, inferred: Infer, tmp_path: Path
-) -> None:
+def test_rows_with_times_are_cut_by_time(write: Write, inferred: Infer, tmp_path: Path) -> None:
     rows = [(n % 2, f"u{n % 40}", n % 7, 1717171717 + 60 * n) for n in range(ROWS)]
     spec = inferred(write(tmp_path / "a.csv", [("click", "user_id", "item_id", "ts"), *rows]))
     assert spec.splits == RowSplits(files="a.csv", by="time", column="ts", eval=0.1, test=0.1)
@@ -171,9 +169,7 @@ def test_files_are_named_for_their_split(write: Write, inferred: Infer, tmp_path
     assert spec.splits.files == ["a[[]1].csv", "b.csv"], "brackets would be a pattern"
 
 
-def test_rare_values_share_a_row(
-    guess: Callable[..., Any], write: Write, inferred: Infer, tmp_path: Path
-) -> None:
+def test_rare_values_share_a_row(write: Write, inferred: Infer, tmp_path: Path) -> None:
     rows = [(n % 2, n % 9, n if n < 900 else n % 300 + 10_000) for n in range(1800)]
     spec = inferred(write(tmp_path / "a.csv", [("label", "f", "code"), *rows]))
     assert spec.vocabulary("code").min_count == 2

@@ -52,9 +52,7 @@ class BadRows:
         if self.too_many:
             error = self._errors(dialect, 1)[0]
             if self.allowed:
-                error += (
-                    f"; it is the first of more than {self.allowed} bad rows, which --max-bad-rows allows"
-                )
+                error += f"; this is the first of more than {self.allowed} bad rows, as many as --max-bad-rows allows"
             raise InputError(error)
 
     def report(self, dialect: CsvFormat) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,9 @@ from cetnet_keras.spec.data_spec import CsvColumn
 from pipeline.ingest.batches import Batch, Column, Fault
 
 _BLOCK = 8 << 20  # bytes of text a batch: memory does not grow with the file, and no row may be longer
+_RAGGED_BYTES = re.compile(
+    r"Row #(\d+): Expected (\d+) columns, got (\d+)"
+)  # pyarrow cannot show us this row
 _UNREADABLE = (OSError, EOFError, zlib.error, csv.Error)
 
 
@@ -87,6 +91,13 @@ def read_batches(path: str, needed: list[str], dialect: CsvFormat, limit: int) -
                 told += len(passed)
                 yield Batch(number, {name: _column(block, group) for name, group in cells.items()}, passed)
     except (pa.ArrowInvalid, OSError) as error:
+        unread = _RAGGED_BYTES.search(str(error))
+        if unread:
+            number, expected, found = map(int, unread.groups())
+            message = (
+                f"found {found} cells, expected {expected}, and bytes that are not UTF-8; correct the row"
+            )
+            raise row_error(path, number - dialect.has_header, dialect, message) from error
         reason = f"cannot be read as CSV after row {row - 1} ({str(error).splitlines()[0]})"
         raise InputError(f"{path}: {reason}; check that it is whole and each quote is closed") from error
     if ragged[told:]:  # after the last row that is one
@@ -163,8 +174,14 @@ def _open(
     )
 
 
-def line_of(path: str, row: int, dialect: CsvFormat) -> int | None:
-    """The line on which a data row (counted from 1) ends, for an error; None where it cannot be told."""
+def row_error(path: str, row: int, dialect: CsvFormat, message: str) -> InputError:
+    """An error about a data row, counted from 1, with its line where that can be told."""
+    line = _line_of(path, row, dialect)
+    return InputError(f"{path}{f':{line}' if line else ''}: row {row}: {message}")
+
+
+def _line_of(path: str, row: int, dialect: CsvFormat) -> int | None:
+    """The line on which a data row ends."""
     wanted = row + dialect.has_header
     try:
         with _open_text(path) as text:

@@ -34,8 +34,9 @@ def read_batches(path: str, needed: list[str], dialect: CsvFormat, limit: int = 
 
 def row_error(path: str, row: int, dialect: CsvFormat, message: str) -> InputError:
     """An error about a data row, counted from 1; `message` says what was found and expected, and the cure."""
-    line = csv_files.line_of(path, row, dialect) if format_of(path) == "CSV" else None
-    return InputError(f"{path}:{line}: row {row}: {message}" if line else f"{path}: row {row}: {message}")
+    if format_of(path) == "CSV":
+        return csv_files.row_error(path, row, dialect, message)
+    return InputError(f"{path}: row {row}: {message}")
 
 
 def shown(value: object) -> str:

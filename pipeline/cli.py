@@ -24,6 +24,13 @@ _PATH = click.Path(path_type=Path)
     "--max-auc-drop", type=click.FloatRange(0, 1), help="How far AUC may fall below the last blessed model's."
 )
 @click.option("--allow-anomalies", is_flag=True, help="Go on where the data contradict the schema.")
+@click.option(
+    "--max-bad-rows",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Rows that do not fit, in all files together, that may be left out.",
+)
 def run(
     data: Path,
     model: Path | None,
@@ -31,6 +38,7 @@ def run(
     min_auc: float | None,
     max_auc_drop: float | None,
     allow_anomalies: bool,
+    max_bad_rows: int,
 ) -> None:
     """Runs the whole pipeline: ingest, validate, transform, train, evaluate, gate and push a served model.
 
@@ -43,7 +51,7 @@ def run(
     """
     given = {"min_auc": min_auc, "max_auc_drop": max_auc_drop}
     bounds = {name: value for name, value in given.items() if value is not None}
-    run_and_show(data, model, output, bounds, allow_anomalies)
+    run_and_show(data, model, output, bounds, allow_anomalies, max_bad_rows)
 
 
 def run_and_show(
@@ -52,6 +60,7 @@ def run_and_show(
     output: Path | None = None,
     bounds: dict[str, float] | None = None,
     allow_anomalies: bool = False,
+    max_bad_rows: int = 0,
 ) -> tuple[Path, Any]:
     """Runs the pipeline with progress on the terminal; returns DIR and the RunResult.
 
@@ -66,13 +75,14 @@ def run_and_show(
     spec = load_data_spec(data)
     data_text, model_text = read_text(data), read_text(model) if model else ""
     model_spec = parse_spec(ModelSpec, model_text, str(model))
-    check_files(spec, data.parent)
+    unused = check_files(spec, data.parent)
     pretrained_files(spec, data.parent)  # before any work: what cannot be read is said at once
     output = output or Path("runs") / spec.name
     with quiet(_writable(output) / "log.txt") as console:
-        from pipeline.summary import ComponentProgress, show_summary
+        from pipeline.summary import ComponentProgress, show_summary, show_unused
 
         check_members(model_spec, model_text, str(model), spec)
+        show_unused(console, unused)
         with ComponentProgress(console, "Loading TFX") as progress:
             from pipeline.gates import Gates
             from pipeline.local_run import run_pipeline
@@ -84,6 +94,7 @@ def run_and_show(
                 Gates(**(bounds or {})),
                 progress,
                 allow_anomalies,
+                max_bad_rows,
             )
         show_summary(console, spec, output, result)
     if not result.blessed:

@@ -44,6 +44,7 @@ class Job(NamedTuple):
     code: str  # digest of the source
     gates: Gates
     allow_anomalies: bool = False
+    max_bad_rows: int = 0
 
 
 def create_pipeline(job: Job, root: str, push_to: str, metadata_config: object = None) -> Pipeline:
@@ -57,7 +58,7 @@ def create_pipeline(job: Job, root: str, push_to: str, metadata_config: object =
     Returns:
         a pipeline that any TFX runner takes.
     """
-    ingest = example_gen(job.data_text, job.base, job.code)
+    ingest = example_gen(job.data_text, job.base, job.code, job.max_bad_rows)
     examples = ingest.outputs["examples"]
     statistics = StatisticsGen(examples=examples)
     schema = ImportSchemaGen(schema_file=str(job.schema_file))

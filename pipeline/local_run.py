@@ -24,6 +24,7 @@ from pipeline.evaluation import metrics_document, read_metrics
 from pipeline.gate_components import REASONS
 from pipeline.gates import Gates
 from pipeline.ingest import input_error_in
+from pipeline.ingest.executor import BAD_ROWS
 from pipeline.schema import schema_of
 
 Progress = Callable[[str, str], None]
@@ -54,6 +55,7 @@ def run_pipeline(
     gates: Gates,
     progress: Progress,
     allow_anomalies: bool = False,
+    max_bad_rows: int = 0,
 ) -> RunResult:
     """Runs everything that is not cached yet, writes metrics.json and returns what came out.
 
@@ -64,6 +66,7 @@ def run_pipeline(
         gates: bounds that a model has to keep.
         progress: told of each component.
         allow_anomalies: go on where the data contradict the schema.
+        max_bad_rows: rows that do not fit, in all files together, that may be left out.
     Raises:
         InputError: rows or anomalies that stop the run. WorkFailed: a component failed.
     """
@@ -80,6 +83,7 @@ def run_pipeline(
         code=code_digest(members),
         gates=gates,
         allow_anomalies=allow_anomalies,
+        max_bad_rows=max_bad_rows,
     )
     database, serving = tfx / "metadata.sqlite", output / "serving" / spec.name
     connection = metadata.sqlite_metadata_connection_config(str(database))
@@ -159,6 +163,8 @@ def _result(spec: DataSpec, database: Path) -> RunResult:
     document = metrics_document(read_metrics(outputs("Evaluator").folder("evaluation")))
     document["reasons"] += [f"parity: {reason}" for reason in parity_reasons]
     document["blessed"] = document["blessed"] and not document["reasons"]
+    bad_rows = outputs("ExampleGen").folder("examples") / BAD_ROWS
+    document["bad_rows"] = json.loads(bad_rows.read_text(encoding="utf-8"))
     pushed = (
         outputs("Pusher").artifacts["pushed_model"][0].custom_properties["pushed_destination"].string_value
     )

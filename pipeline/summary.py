@@ -1,5 +1,6 @@
 """What the terminal shows of a run: components as they go by, and a table at the end."""
 
+import logging
 from time import monotonic
 from types import TracebackType
 from typing import Any
@@ -77,10 +78,28 @@ def metrics_table(document: dict[str, Any], title: str) -> Table:
     return table
 
 
+def show_unused(console: Console, columns: list[str]) -> None:
+    """Warns, in one line here and in the log, of columns of the files that the spec does not name."""
+    if columns:
+        more = f" and {len(columns) - 8} more" if len(columns) > 8 else ""
+        text = f"the files have columns that the data spec does not use: {', '.join(columns[:8])}{more}"
+        logging.getLogger(__name__).warning(text)
+        console.print(f"[yellow]Warning[/yellow]: {escape(text)}")
+
+
+def show_bad_rows(console: Console, bad_rows: dict[str, Any]) -> None:
+    """How many rows were left out, if any, and why the first of them."""
+    if bad_rows["left_out"]:
+        console.print(f"[yellow]{bad_rows['left_out']:,} bad rows left out[/yellow], the first of them:")
+        for reason in bad_rows["first"]:
+            console.print(f"  {escape(reason)}")
+
+
 def show_summary(console: Console, spec: DataSpec, output: Any, result: Any) -> None:
     """The table, the verdict and where everything is."""
     document = result.metrics
     console.print(metrics_table(document, f"{spec.name}: test split, {document['rows']:,} rows"))
+    show_bad_rows(console, document["bad_rows"])
     if result.blessed:
         console.print(f"[green]blessed[/green] and pushed to {escape(str(result.pushed))}")
     else:

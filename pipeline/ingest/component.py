@@ -13,7 +13,7 @@ from pipeline.ingest.executor import Executor
 from pipeline.ingest.files import split_patterns
 
 
-def example_gen(spec_text: str, base: Path, code_digest: str) -> FileBasedExampleGen:
+def example_gen(spec_text: str, base: Path, code_digest: str, max_bad_rows: int = 0) -> FileBasedExampleGen:
     """Ingests the files of a data spec into the splits train, eval and test.
 
     All arguments are execution properties: a change of one of them, or of a file, makes the cache stale.
@@ -22,16 +22,19 @@ def example_gen(spec_text: str, base: Path, code_digest: str) -> FileBasedExampl
         spec_text: the data spec, as YAML.
         base: the folder of the spec; relative paths in it start there.
         code_digest: stands for the source of this project.
+        max_bad_rows: rows that do not fit, in all files together, that may be left out.
     Returns:
-        a component whose output `examples` has one tf.Example a row: each feature (bytes, int64 or float; no
-        value for an empty number), the label (int64), the group (bytes unless it is a feature), and ROW_KEY
-        (int64: number of the file << 40 | number of the row, counted from 1).
+        a component whose output `examples` has one tf.Example a row: each raw feature by its type and shape in the spec
+        (no value for an empty number or vector), the label (int64), the weight (float), the group and the id columns
+        (bytes unless they are features), and ROW_KEY (int64: number of the file << 40 | number of the row, counted
+        from 1). Beside the splits is BAD_ROWS, JSON: {"left_out": rows, "first": [reasons]}.
     Raises:
         InputError: the spec is wrong. Files are looked at when the component runs.
     """
     base = base.resolve()
     settings, packed = struct_pb2.Struct(), any_pb2.Any()
     settings.update({"spec": spec_text, "base": str(base), "code_digest": code_digest})
+    settings["max_bad_rows"] = str(max_bad_rows)
     packed.Pack(settings)
     return FileBasedExampleGen(
         input_base=glob.escape(str(base)),

@@ -13,17 +13,20 @@ from pipeline.ingest.rows import SPLIT
 
 
 def example_columns(spec: DataSpec) -> list[str]:
-    """The features of a tf.Example: the spec's, the label, the group and the row's key."""
-    return list(dict.fromkeys([*spec.features, spec.label, *([spec.group] if spec.group else []), ROW_KEY]))
+    """The features of a tf.Example: the spec's, the label, the group, the weight, the id columns and the row's key."""
+    others = [spec.label, spec.group, spec.weight, *spec.id, ROW_KEY]
+    return list(dict.fromkeys([*spec.raw_types, *(name for name in others if name is not None)]))
 
 
 def to_examples(rows: pa.RecordBatch, columns: list[str]) -> list[bytes]:
-    """Serialised tf.Examples of flat columns: one value a feature, none for a null."""
+    """Serialised tf.Examples: of flat columns one value a feature, none for a null; of lists as many as they have."""
     lists = [_as_lists(rows.column(rows.schema.get_field_index(name))) for name in columns]
     return RecordBatchToExamplesEncoder().encode(pa.RecordBatch.from_arrays(lists, columns))
 
 
 def _as_lists(column: pa.Array) -> pa.ListArray:
+    if pa.types.is_list(column.type):
+        return column
     present = column.is_valid().to_numpy(zero_copy_only=False)
     offsets = np.concatenate([[0], np.cumsum(present)]).astype(np.int32)
     absent = None if present.all() else np.append(~present, False)

@@ -1,5 +1,6 @@
 """The executor of ExampleGen: a Beam pipeline from the files of a data spec to the splits of an artifact."""
 
+import json
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -17,13 +18,17 @@ from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
 from cetnet_keras.errors import InputError
-from cetnet_keras.spec import DataSpec, FileSplits, RowSplits, parse_spec
+from cetnet_keras.spec import DataSpec, RowSplits, parse_spec
+from pipeline.ingest.bad_rows import BadRows
+from pipeline.ingest.checks import check_files
 from pipeline.ingest.examples import example_columns, write_examples
-from pipeline.ingest.files import SPLITS, SourceFile, check_files, source_files
+from pipeline.ingest.files import SPLITS, SourceFile, source_files
 from pipeline.ingest.recovery import input_error_in
 from pipeline.ingest.rows import RowReader, Shuffle, shuffles
 from pipeline.ingest.shards import from_shard, shard_count, to_shards
 from pipeline.ingest.splits import TimeCounts, TimeCuts
+
+BAD_ROWS = "bad_rows.json"  # beside the splits: how many rows were left out, and why the first of them
 
 
 class Executor(BaseBeamExecutor):
@@ -58,7 +63,8 @@ class Executor(BaseBeamExecutor):
             fileio.makedirs(folder)
         try:
             with self._make_beam_pipeline() as pipeline:
-                _ = pipeline | "Ingest" >> Ingest(spec, source_files(spec, base), folders)
+                ingest = Ingest(spec, source_files(spec, base), folders, int(config["max_bad_rows"]))
+                _ = pipeline | "Ingest" >> ingest
         except Exception as error:
             found = input_error_in(error)
             if found is None:
@@ -76,44 +82,55 @@ def _settings(exec_properties: dict[str, Any]) -> dict[str, str]:
 
 
 class Ingest(beam.PTransform):
-    """Pipeline in; out the rows written to each split, one array [3].
+    """Pipeline in; out the rows written to each split, one array [3]. BAD_ROWS is written beside the splits.
 
-    Fails with InputError on files, rows or cells that do not fit the spec, and where a split has no rows.
+    Fails with InputError on files that do not fit the spec, on more rows that do not than are allowed, and where a split
+    has no rows.
 
     Args:
         files: of all splits.
-        folders: of train, eval and test; they exist.
+        folders: of train, eval and test, in one folder; they exist.
+        max_bad_rows: rows, in all files together, that may be left out.
     """
 
-    def __init__(self, spec: DataSpec, files: list[SourceFile], folders: list[str]) -> None:
+    def __init__(
+        self, spec: DataSpec, files: list[SourceFile], folders: list[str], max_bad_rows: int = 0
+    ) -> None:
         super().__init__()
-        self._spec, self._files, self._folders = spec, files, folders
+        self._spec, self._files, self._folders, self._allowed = spec, files, folders, max_bad_rows
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
         spec, files = self._spec, pipeline | "Files" >> beam.Create(self._files)
-        steps, cuts = shuffles(spec), None
+        reader, steps, cuts = RowReader(spec, self._allowed), shuffles(spec), None
         if isinstance(spec.splits, RowSplits) and spec.splits.by == "time" and spec.splits.within is None:
-            times = files | "ReadTimes" >> beam.ParDo(_ReadTimes(spec, spec.splits.column))
+            times = files | "ReadTimes" >> beam.ParDo(_ReadTimes(reader, spec.splits.column))
             counts = times | "CountTimes" >> beam.CombineGlobally(_merged)
             cuts = beam.pvalue.AsSingleton(counts | "CutTimes" >> beam.Map(TimeCounts.cuts, spec.splits))
+        columns, number = example_columns(spec), shard_count(self._files)
         if not steps:
-            written = files | "Write" >> beam.ParDo(_WriteFile(spec, self._folders), cuts)
+            write = _WriteFile(reader, self._allowed, columns, self._folders)
+            written, bad_rows = files | "Write" >> beam.ParDo(write, cuts).with_outputs(_BAD, main="written")
         else:
-            number = shard_count(self._files)
-            shards = files | "Read" >> beam.ParDo(_ReadFile(spec, steps[0].key, number), cuts)
+            read = _ReadFile(reader, self._allowed, steps[0].key, number)
+            shards, bad_rows = files | "Read" >> beam.ParDo(read, cuts).with_outputs(_BAD, main="shards")
             for step, following in pairwise(steps):
                 shards = shards | f"GroupBy[{step.key}]" >> beam.GroupByKey()
                 regroup = beam.ParDo(_ToNextShards(step, following.key, number))
                 shards = shards | f"Histories[{step.key}]" >> regroup
             shards = shards | f"GroupBy[{steps[-1].key}]" >> beam.GroupByKey()
-            written = shards | "Write" >> beam.ParDo(_WriteShard(spec, steps[-1], self._folders))
+            written = shards | "Write" >> beam.ParDo(_WriteShard(steps[-1], columns, self._folders))
         total = written | "CountRows" >> beam.CombineGlobally(_total)
-        return total | "RefuseEmptySplits" >> beam.Map(_refuse_empty, spec.splits)
+        all_bad = bad_rows | "CountBadRows" >> beam.CombineGlobally(BadRows(self._allowed).merged)
+        report = f"{self._folders[0].rpartition('/')[0]}/{BAD_ROWS}"
+        return total | "Refuse" >> beam.Map(_refuse, beam.pvalue.AsSingleton(all_bad), spec, report)
+
+
+_BAD = "bad_rows"  # the tagged output
 
 
 class _ReadTimes(beam.DoFn):
-    def __init__(self, spec: DataSpec, column: str) -> None:
-        self._reader, self._column = RowReader(spec), column
+    def __init__(self, reader: RowReader, column: str) -> None:
+        self._reader, self._column = reader, column
 
     def process(self, file: SourceFile) -> Iterator[TimeCounts]:
         yield from self._reader.times(file, self._column)
@@ -122,20 +139,25 @@ class _ReadTimes(beam.DoFn):
 class _WriteFile(beam.DoFn):
     """Reads and writes a file in one pass: however large it is, a block of it is in memory at a time."""
 
-    def __init__(self, spec: DataSpec, folders: list[str]) -> None:
-        self._reader, self._columns, self._folders = RowReader(spec), example_columns(spec), folders
+    def __init__(self, reader: RowReader, allowed: int, columns: list[str], folders: list[str]) -> None:
+        self._reader, self._allowed, self._columns, self._folders = reader, allowed, columns, folders
 
-    def process(self, file: SourceFile, cuts: TimeCuts | None) -> Iterator[np.ndarray]:
-        yield write_examples(self._reader.rows(file, cuts), self._columns, file.index, self._folders)
+    def process(self, file: SourceFile, cuts: TimeCuts | None) -> Iterator[Any]:
+        bad_rows = BadRows(self._allowed)
+        rows = self._reader.rows(file, cuts, bad_rows)
+        yield write_examples(rows, self._columns, file.index, self._folders)
+        yield beam.pvalue.TaggedOutput(_BAD, bad_rows)
 
 
 class _ReadFile(beam.DoFn):
-    def __init__(self, spec: DataSpec, key: str, shards: int) -> None:
-        self._reader, self._key, self._shards = RowReader(spec), key, shards
+    def __init__(self, reader: RowReader, allowed: int, key: str, shards: int) -> None:
+        self._reader, self._allowed, self._key, self._shards = reader, allowed, key, shards
 
-    def process(self, file: SourceFile, cuts: TimeCuts | None) -> Iterator[tuple[int, bytes]]:
-        for rows in self._reader.rows(file, cuts):
+    def process(self, file: SourceFile, cuts: TimeCuts | None) -> Iterator[Any]:
+        bad_rows = BadRows(self._allowed)
+        for rows in self._reader.rows(file, cuts, bad_rows):
             yield from to_shards(rows, self._key, self._shards)
+        yield beam.pvalue.TaggedOutput(_BAD, bad_rows)
 
 
 class _ToNextShards(beam.DoFn):
@@ -148,8 +170,8 @@ class _ToNextShards(beam.DoFn):
 
 
 class _WriteShard(beam.DoFn):
-    def __init__(self, spec: DataSpec, step: Shuffle, folders: list[str]) -> None:
-        self._step, self._columns, self._folders = step, example_columns(spec), folders
+    def __init__(self, step: Shuffle, columns: list[str], folders: list[str]) -> None:
+        self._step, self._columns, self._folders = step, columns, folders
 
     def process(self, shard: tuple[int, Iterable[bytes]]) -> Iterator[np.ndarray]:
         yield write_examples(from_shard(shard[1], self._step), self._columns, shard[0], self._folders)
@@ -163,11 +185,15 @@ def _total(rows_written: Iterable[np.ndarray]) -> np.ndarray:
     return sum(rows_written, np.zeros(len(SPLITS), np.int64))
 
 
-def _refuse_empty(rows_written: np.ndarray, splits: FileSplits | RowSplits | None) -> np.ndarray:
+def _refuse(rows_written: np.ndarray, bad_rows: BadRows, spec: DataSpec, report: str) -> np.ndarray:
+    bad_rows.refuse(spec.csv)
     for name, rows in zip(SPLITS, rows_written, strict=True):
         if rows == 0:
             found = f"data spec: splits: found no row for {name} among {rows_written.sum()}"
+            splits = spec.splits
             how = f" by the {splits.by} of {splits.column}" if isinstance(splits, RowSplits) else ""
             cure = "give larger shares, or a column with more values"
             raise InputError(f"{found}{how}, expected at least one; {cure}")
+    with fileio.open(report, "w") as file:
+        file.write(json.dumps(bad_rows.report(spec.csv)))
     return rows_written

@@ -1,4 +1,4 @@
-"""Parses a whole column at once and still knows which cell was at fault."""
+"""Parses a whole column at once and still knows which of its cells are at fault."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -8,24 +8,40 @@ import pyarrow as pa
 Parsed = TypeVar("Parsed")
 
 
-def parse_column(text: pa.Array, parse: Callable[[pa.Array], Parsed]) -> tuple[Parsed | None, int | None]:
+def parse_column(
+    column: pa.Array, parse: Callable[[pa.Array], Parsed], limit: int = 1
+) -> tuple[Parsed | None, list[int]]:
     """Parses the cells of a column.
 
     Args:
-        text: [N] string.
+        column: [N] cells.
         parse: turns any stretch of cells into values; raises pyarrow.ArrowInvalid if one of them cannot be.
+        limit: how many bad cells to look for, 1 or more.
     Returns:
-        what `parse` makes of all cells, and None; or None and the position of the first cell that it refuses.
+        what `parse` makes of all cells, and no position; or None and the positions of the first cells that it
+        refuses, ascending. Columns without a bad cell are parsed once; each bad one costs a search by halves.
     """
     try:
-        return parse(text), None
+        return parse(column), []
     except pa.ArrowInvalid:
-        low, high = 0, len(text)  # text[:low] parses, text[low:high] holds the first cell that does not
-    while high - low > 1:
-        middle = (low + high) // 2
-        try:
-            parse(text[low:middle])
-            low = middle
-        except pa.ArrowInvalid:
-            high = middle
-    return None, low
+        return None, _misfits(column, parse, limit)
+
+
+def _misfits(column: pa.Array, parse: Callable[[pa.Array], Parsed], limit: int) -> list[int]:
+    """The first bad cells of a column that is known to have one."""
+    if len(column) == 1:
+        return [0]
+    half = len(column) // 2
+    left, right = column[:half], column[half:]
+    found = [] if _fits(left, parse) else _misfits(left, parse, limit)
+    if not found or (len(found) < limit and not _fits(right, parse)):
+        found += [half + position for position in _misfits(right, parse, limit - len(found))]
+    return found
+
+
+def _fits(column: pa.Array, parse: Callable[[pa.Array], Parsed]) -> bool:
+    try:
+        parse(column)
+    except pa.ArrowInvalid:
+        return False
+    return True

@@ -1,6 +1,6 @@
-"""Turns the text of a file into typed rows. Types come from the spec alone, never from what a file holds."""
+"""Turns the cells of a file into typed rows. Types come from the spec alone, never from what a file holds."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -8,25 +8,29 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cetnet_keras.spec import ROW_KEY, BagFeature, DataSpec, FileSplits, HoldOut, RowSplits, SequenceFeature
-from pipeline.ingest.files import EVAL, TRAIN, SourceFile, needed_columns, row_error, shown
+from cetnet_keras.spec import (
+    ROW_KEY,
+    DataSpec,
+    FileSplits,
+    HoldOut,
+    RowSplits,
+    SequenceFeature,
+    TimestampFeature,
+)
+from pipeline.ingest.bad_rows import BadRows
+from pipeline.ingest.batches import Batch, Fault
+from pipeline.ingest.checks import needed_columns
+from pipeline.ingest.conversions import TEXT, WHOLE, Conversion, a_date, conversions
+from pipeline.ingest.files import EVAL, TRAIN, SourceFile, format_of
 from pipeline.ingest.parsing import parse_column
-from pipeline.ingest.reading import read_batches
+from pipeline.ingest.reading import read_batches, shown
+from pipeline.ingest.scalars import as_text, one_a_row
 from pipeline.ingest.splits import TimeCounts, TimeCuts, below, split_by_hash
-from pipeline.ingest.times import EXPECTED as A_TIME
-from pipeline.ingest.times import time_keys
+from pipeline.ingest.times import A_TIME, time_keys
 
 # Columns that only ingestion sees; a feature's name has no slash, so none is hidden by them.
-SPLIT, KEY, TIME, TOKEN, COLLECTED = "split/", "key/", "time/", "token/", "collected/"
+SPLIT, KEY, TIME, TOKEN, COLLECTED, HASHED = "split/", "key/", "time/", "token/", "collected/", "hashed/"
 ROW_BITS = 40  # a row's key is its file's index shifted by these, plus its number in the file
-
-_EXPECTED = {
-    "int64": "a whole number such as 7, or an empty cell",
-    "tokens": "whole numbers such as 7 between its separators, or an empty cell",
-    "float32": "a number up to 3.4e38 either way, or an empty cell",
-    "label": "0 or 1",
-    "time": A_TIME,
-}
 
 
 class Shuffle(NamedTuple):
@@ -52,128 +56,154 @@ def shuffles(spec: DataSpec) -> list[Shuffle]:
     ]
 
 
-class _Fault(NamedTuple):
-    offset: int  # of the row in its batch
-    message: str
-
-
 class RowReader:
     """Reads files into record batches of typed rows.
 
-    A batch has a flat column for each feature that a file holds (string as binary; int64 and float32 with
-    nulls for empty cells, float32 for NaN too), the label (int64), the group, ROW_KEY, and the columns that
-    only ingestion sees: the split bits, and the keys, times and tokens that histories and splits work with.
+    A batch has a column for each feature that a file holds, the label, the group, the weight and the id columns, as
+    `conversions` makes them, ROW_KEY, and the columns that only ingestion sees: the split bits, and the keys, times and
+    tokens that histories and splits work with.
+
+    Args:
+        allowed: bad rows that may be left out of all files together.
     """
 
-    def __init__(self, spec: DataSpec) -> None:
-        self._spec = spec
-        self._needed = needed_columns(spec)
+    def __init__(self, spec: DataSpec, allowed: int = 0) -> None:
+        self._spec, self._allowed = spec, allowed
+        self._needed = list(needed_columns(spec))
+        self._of_examples, self._of_cells = conversions(spec, True), conversions(spec)
         self._shuffles = shuffles(spec)
-        self._times = dict.fromkeys(str(history.time) for history in spec.histories.values())
+        times = [str(history.time) for history in spec.histories.values()]
         if isinstance(spec.splits, RowSplits) and spec.splits.by == "time":
-            self._times[spec.splits.column] = None
+            times.append(spec.splits.column)
+        self._times = {name: _time(spec, name) for name in times}
+        self._hashed = _hashed_column(spec)
 
     def times(self, file: SourceFile, column: str) -> Iterator[TimeCounts]:
-        """How many rows each time of a column has, batch by batch.
+        """How many rows each time of a column has, batch by batch; rows that are left out do not count.
 
         Raises:
-            InputError: the first cell that is no time.
+            InputError: the first cell that is no time, if no bad row is allowed.
         """
-        row = 1
-        for text in read_batches(file.path, {column: self._needed[column]}, self._spec.csv):
-            keys, failed = time_keys(text.column(0))
-            if failed is not None:
-                self._refuse([_cell_fault(text, column, failed, "time")], file, row)
-            yield TimeCounts.of(keys)
-            row += text.num_rows
+        bad_rows = BadRows(self._allowed)
+        if self._allowed:  # then it has to be known which rows are bad
+            for rows in self.rows(file, None, bad_rows):
+                yield TimeCounts.of(as_time_keys(rows.column(rows.schema.get_field_index(TIME + column))))
+            return
+        for batch in self._read(file, [column], bad_rows, self._parse_times):
+            yield TimeCounts.of(as_time_keys(batch[1][TIME + column]))
 
-    def rows(self, file: SourceFile, cuts: TimeCuts | None) -> Iterator[pa.RecordBatch]:
-        """The typed rows of a file, in its order.
+    def rows(self, file: SourceFile, cuts: TimeCuts | None, bad_rows: BadRows) -> Iterator[pa.RecordBatch]:
+        """The typed rows of a file, in its order; it ends early where there are too many bad rows, which are counted.
 
         Args:
             cuts: where all rows are cut by their time, if the spec says so.
         Raises:
-            InputError: the first row of a batch with a cell that does not fit its type.
+            InputError: the first bad row, if none is allowed.
         """
-        row = 1
-        for text in read_batches(file.path, self._needed, self._spec.csv):
-            faults: list[_Fault] = []
-            columns = self._values(text, faults) | self._for_shuffles(text, faults)
-            self._refuse(faults, file, row)
-            columns[SPLIT] = pa.array(self._splits(text, file, columns, cuts), pa.uint8())
-            numbers = np.arange(row, row + text.num_rows, dtype=np.int64)
-            columns[ROW_KEY] = pa.array((file.index << ROW_BITS) + numbers)
+        for batch, columns in self._read(file, self._needed, bad_rows, self._parse):
+            columns[SPLIT] = pa.array(self._splits(batch, file, columns, cuts), pa.uint8())
+            columns[ROW_KEY] = pa.array((file.index << ROW_BITS) + batch.number)
             yield pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
-            row += text.num_rows
 
-    def _refuse(self, faults: list[_Fault], file: SourceFile, first_row: int) -> None:
-        if faults:
-            fault = min(faults, key=lambda fault: fault.offset)
-            raise row_error(file.path, first_row + fault.offset, self._spec.csv, fault.message)
+    def _read(
+        self,
+        file: SourceFile,
+        needed: list[str],
+        bad_rows: BadRows,
+        parse: Callable[..., dict[str, pa.Array]],
+    ) -> Iterator[tuple[Batch, dict[str, pa.Array]]]:
+        """Batches of sound rows and what `parse` makes of their columns."""
+        limit = self._allowed + 1
+        for batch in read_batches(file.path, needed, self._spec.csv, limit):
+            found = _Faults(batch, limit)
+            columns = parse(batch.columns, found, file) if len(batch.number) else {}
+            bad_rows.add(file, [*batch.faults, *found.of_rows()])
+            if bad_rows.too_many:
+                if not self._allowed:
+                    bad_rows.refuse(self._spec.csv)
+                return  # the refusal comes when the bad rows of all files are known, and names the first
+            if found.messages:
+                keep = np.ones(len(batch.number), bool)
+                keep[list(found.messages)] = False
+                batch = batch.take(keep)
+                columns = parse(batch.columns, _Faults(batch, limit), file)
+            if len(batch.number):
+                yield batch, columns
 
-    def _values(self, text: pa.RecordBatch, faults: list[_Fault]) -> dict[str, pa.Array]:
-        spec = self._spec
-        kinds = {name: str(kind) for name, kind in spec.raw_types.items() if name not in spec.histories}
-        whole = {
-            name: feature.separator
-            for name, feature in spec.features.items()
-            if isinstance(feature, SequenceFeature | BagFeature)
-            and feature.dtype == "int64"
-            and name in kinds
-        }
-        kinds |= dict.fromkeys(whole, "tokens")
-        kinds[spec.label] = "label"
-        if spec.group is not None:
-            kinds.setdefault(spec.group, "string")
-        columns = {}
-        for name, kind in kinds.items():
-            parse = partial(_whole_tokens, whole[name]) if name in whole else _PARSERS[kind]
-            columns[name], failed = parse_column(_column(text, name), parse)
-            if failed is not None:
-                faults.append(_cell_fault(text, name, failed, kind))
-        return columns
-
-    def _for_shuffles(self, text: pa.RecordBatch, faults: list[_Fault]) -> dict[str, pa.Array]:
-        columns = {KEY + shuffle.key: _column(text, shuffle.key) for shuffle in self._shuffles}
-        for name in self._times:
-            keys, failed = time_keys(_column(text, name))
-            columns[TIME + name] = pa.FixedSizeBinaryArray.from_buffers(
-                pa.binary(keys.itemsize), len(keys), [None, pa.py_buffer(keys)]
-            )
-            if failed is not None:
-                faults.append(_cell_fault(text, name, failed, "time"))
+    def _parse(self, cells: dict[str, pa.Array], faults: "_Faults", file: SourceFile) -> dict[str, pa.Array]:
+        of_format = self._of_examples if format_of(file.path) == "TFRecord" else self._of_cells
+        columns = {name: faults.parsed(name, conversion) for name, conversion in of_format.items()}
+        columns |= self._parse_times(cells, faults, file)
+        for shuffle in self._shuffles:
+            columns[KEY + shuffle.key] = faults.parsed(shuffle.key, _KEY)
+        if self._hashed is not None:
+            columns[HASHED] = faults.parsed(self._hashed, _KEY)
         for name, history in self._spec.histories.items():
-            tokens = _column(text, str(history.of))
-            collected = pc.not_equal(tokens, "")
-            for column, value in history.where.items():
-                collected = pc.and_(collected, _equals(_column(text, column), value))
-            columns[TOKEN + name], columns[COLLECTED + name] = tokens.cast(pa.binary()), collected
-            failed = parse_column(tokens, _wholes)[1] if history.dtype == "int64" else None
-            if failed is not None:
-                faults.append(_cell_fault(text, str(history.of), failed, "int64"))
-            split_up = pc.and_(collected, pc.match_substring(tokens, history.separator))
-            failed = pc.index(split_up, True).as_py()
-            if failed >= 0:
-                found = f"column {history.of}: found {shown(tokens[failed].as_py())}"
-                expected = f"expected no {history.separator!r} in it, the separator of features.{name}"
-                faults.append(_Fault(failed, f"{found}, {expected}; choose another separator"))
+            columns |= self._collected(name, history, cells, faults)
         return columns
+
+    def _parse_times(
+        self, cells: dict[str, pa.Array], faults: "_Faults", file: SourceFile
+    ) -> dict[str, pa.Array]:
+        return {
+            TIME + name: faults.parsed(name, conversion)
+            for name, conversion in self._times.items()
+            if name in cells
+        }
+
+    def _collected(
+        self, name: str, history: SequenceFeature, cells: dict[str, pa.Array], faults: "_Faults"
+    ) -> dict[str, pa.Array]:
+        of = str(history.of)
+        tokens = faults.parsed(of, _KEY)
+        if history.dtype == "int64":
+            faults.parsed(of, WHOLE)
+        collected = pc.not_equal(tokens, "")
+        for column, value in history.where.items():
+            collected = pc.and_(collected, faults.parsed(column, _where(value)))
+        split_up = pc.and_(collected, pc.match_substring(tokens, history.separator))
+        expected = f"expected no {history.separator!r} in it, the separator of features.{name}"
+        for position in np.flatnonzero(split_up.fill_null(False).to_numpy(zero_copy_only=False)):
+            found = f"column {of}: found {shown(tokens[int(position)].as_py())}"
+            faults.add(int(position), f"{found}, {expected}; choose another separator")
+        return {TOKEN + name: tokens.cast(pa.binary()), COLLECTED + name: collected}
 
     def _splits(
-        self, text: pa.RecordBatch, file: SourceFile, columns: dict[str, pa.Array], cuts: TimeCuts | None
+        self, batch: Batch, file: SourceFile, columns: dict[str, pa.Array], cuts: TimeCuts | None
     ) -> np.ndarray:
-        splits = self._spec.splits
+        splits, rows, hashed = self._spec.splits, len(batch.number), columns.pop(HASHED, None)
         if isinstance(splits, FileSplits):
-            bits = np.full(text.num_rows, file.splits, np.uint8)
+            bits = np.full(rows, file.splits, np.uint8)
             if isinstance(splits.eval, HoldOut) and file.splits & TRAIN:
-                held_out = below(_column(text, splits.eval.column), splits.eval.fraction)
-                bits[held_out] ^= TRAIN | EVAL
+                bits[below(hashed, splits.eval.fraction)] ^= TRAIN | EVAL
             return bits
         if isinstance(splits, RowSplits) and splits.by == "hash":
-            return split_by_hash(_column(text, splits.column), splits)
+            return split_by_hash(hashed, splits)
         if isinstance(splits, RowSplits) and cuts is not None:
             return cuts.split(as_time_keys(columns[TIME + splits.column]))
-        return np.zeros(text.num_rows, np.uint8)  # cut within each value of a column, after the shuffle
+        return np.zeros(rows, np.uint8)  # cut within each value of a column, after the shuffle
+
+
+class _Faults:
+    """Parses the columns of a batch and keeps what does not fit: a message for each bad row, its first column's."""
+
+    def __init__(self, batch: Batch, limit: int) -> None:
+        self._batch, self._limit = batch, limit
+        self.messages: dict[int, str] = {}  # by the position in the batch
+
+    def parsed(self, name: str, conversion: Conversion) -> pa.Array:
+        """The values of a column; nulls where a cell does not fit, since the rows are parsed again without it."""
+        cells = self._batch.columns[name]
+        values, bad = parse_column(cells, conversion.parse, self._limit)
+        for position in bad:
+            self.add(position, _misfit(name, cells[position : position + 1], conversion))
+        return pa.nulls(len(cells), conversion.parse(cells[:0]).type) if bad else values
+
+    def add(self, position: int, message: str) -> None:
+        self.messages.setdefault(position, message)
+
+    def of_rows(self) -> list[Fault]:
+        return [Fault(int(self._batch.number[place]), text) for place, text in self.messages.items()]
 
 
 def as_time_keys(column: pa.Array) -> np.ndarray:
@@ -182,69 +212,71 @@ def as_time_keys(column: pa.Array) -> np.ndarray:
     return np.frombuffer(column.buffers()[1], f"S{width}", len(column), column.offset * width)
 
 
-def _column(text: pa.RecordBatch, name: str) -> pa.Array:
-    return text.column(text.schema.get_field_index(name))
-
-
-def _cell_fault(text: pa.RecordBatch, name: str, offset: int, kind: str) -> _Fault:
-    cell = _column(text, name)[offset].as_py()
-    found = shown(cell) if cell else "an empty cell"
-    cure = "correct the cell or remove the row"
-    if cell == name:
+def _misfit(name: str, cell: pa.Array, conversion: Conversion) -> str:
+    if pa.types.is_temporal(cell.type):
+        cell = cell.cast(pa.string())  # Python has no nanoseconds, and fewer years
+    value = cell[0].as_py()
+    found = "an empty cell" if value in (None, "", b"") else shown(value)
+    if not _is_utf8(value):
+        return f"column {name}: found {found}, expected UTF-8; save the file as UTF-8"
+    cure = conversion.cure
+    if value == name.encode():
         cure = "remove this header line, or csv.columns from the data spec if it names the columns again"
-    return _Fault(offset, f"column {name}: found {found}, expected {_EXPECTED[kind]}; {cure}")
+    return f"column {name}: found {found}, expected {conversion.expected}; {cure}"
 
 
-def _without_empty(text: pa.Array) -> pa.Array:
-    return pc.if_else(pc.equal(text, ""), pa.scalar(None, text.type), text)
+def _is_utf8(value: object) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_utf8, value))
+    try:
+        return not isinstance(value, bytes) or value.decode() is not None
+    except UnicodeDecodeError:
+        return False
 
 
-def _wholes(text: pa.Array) -> pa.Array:
-    if pc.any(pc.match_substring(text, "x", ignore_case=True)).as_py():
-        raise pa.ArrowInvalid("hexadecimal")  # which Arrow would read
-    return _without_empty(text).cast(pa.int64())
+def _hashed_column(spec: DataSpec) -> str | None:
+    splits = spec.splits
+    if isinstance(splits, RowSplits) and splits.by == "hash":
+        return splits.column
+    return splits.eval.column if isinstance(splits, FileSplits) and isinstance(splits.eval, HoldOut) else None
 
 
-def _whole_tokens(separator: str, text: pa.Array) -> pa.Array:
-    _wholes(pc.list_flatten(pc.split_pattern(text, separator)))
-    return text.cast(pa.binary())
+def _time(spec: DataSpec, name: str) -> Conversion:
+    feature = spec.features.get(name)
+    digits = isinstance(feature, TimestampFeature) and feature.format.startswith("%")
+    layout = feature.format if isinstance(feature, TimestampFeature) and digits else None
+
+    def parse(column: pa.Array) -> pa.Array:
+        keys = time_keys(as_text(column), layout)
+        buffers = [None, pa.py_buffer(keys)]
+        return pa.FixedSizeBinaryArray.from_buffers(pa.binary(keys.itemsize), len(keys), buffers)
+
+    return Conversion(parse, a_date(layout) if layout else A_TIME)
 
 
-def _floats(text: pa.Array) -> pa.Array:
-    number = _without_empty(text).cast(pa.float64()).cast(pa.float32())
-    if pc.any(pc.is_inf(number)).as_py():
-        raise pa.ArrowInvalid("infinite, or too large for float32")
-    return pc.if_else(pc.is_nan(number), pa.scalar(None, pa.float32()), number)
+def _where(value: str | int | float) -> Conversion:
+    return Conversion(partial(_equals, value), TEXT.expected)
 
 
-def _labels(text: pa.Array) -> pa.Array:
-    position = pc.index_in(text, pa.array(["0", "1", "0.0", "1.0"]))
-    if position.null_count:
-        raise pa.ArrowInvalid("not a label")
-    return pc.bit_wise_and(position, 1).cast(pa.int64())
-
-
-_PARSERS = {
-    "string": lambda text: text.cast(pa.binary()),
-    "int64": _wholes,
-    "float32": _floats,
-    "label": _labels,
-}
-
-
-def _equals(text: pa.Array, value: str | int | float) -> pa.Array:
+def _equals(value: str | int | float, column: pa.Array) -> pa.Array:
     """Whether a cell is the text `value`, or a number equal to the number `value`."""
-    encoded = text.dictionary_encode()
-    distinct = [_equal(cell, value) for cell in encoded.dictionary.to_pylist()]
-    return pa.array(distinct, pa.bool_()).take(encoded.indices)
-
-
-def _equal(cell: str, value: str | int | float) -> bool:
+    column = one_a_row(column)
     if isinstance(value, str):
-        return cell == value
+        return pc.equal(as_text(column), value)
+    if not (pa.types.is_integer(column.type) or pa.types.is_boolean(column.type)):
+        column = column.cast(pa.string()) if pa.types.is_floating(column.type) else as_text(column)
+    encoded = column.dictionary_encode()  # compared once a distinct value
+    distinct = [_equal(cell, value) for cell in encoded.dictionary.to_pylist()]
+    return pa.array(distinct, pa.bool_()).take(encoded.indices).fill_null(False)
+
+
+def _equal(cell: str | int | bool, value: int | float) -> bool:
     for kind in (int, float):  # int first: a float would round large ids
         try:
             return bool(kind(cell) == value)
         except ValueError:
             continue
     return False
+
+
+_KEY = Conversion(as_text, TEXT.expected)

@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cetnet_keras.spec import ROW_KEY
-from pipeline.ingest.files import SourceFile
+from pipeline.ingest.files import SourceFile, format_of
 from pipeline.ingest.history import Histories, histories
 from pipeline.ingest.rows import COLLECTED, KEY, SPLIT, TIME, TOKEN, Shuffle, as_time_keys
 from pipeline.ingest.splits import split_within, stable_hash
 
 _SHARD = 32 << 20  # bytes of text: a shard, with what is made of it, has to fit a worker's memory
-_GZIP_RATIO = 4
+_RATIO = 4  # of a compressed file
 _ROWS = 8192  # a batch of finished rows: histories are wide
 
 
@@ -25,7 +25,8 @@ def shard_count(files: Iterable[SourceFile]) -> int:
     """
     size = 0
     for file in files:
-        size += Path(file.path).stat().st_size * (_GZIP_RATIO if file.path.endswith(".gz") else 1)
+        plain = format_of(file.path) != "Parquet" and not file.path.lower().endswith(".gz")
+        size += Path(file.path).stat().st_size * (1 if plain else _RATIO)
     return min(max(size // _SHARD, 8), 1024)
 
 
@@ -59,7 +60,7 @@ def from_shard(pieces: Iterable[bytes], shuffle: Shuffle) -> Iterator[pa.RecordB
             _ranks(table, str(history.time)),
             _only_chunk(table, TOKEN + name),
             _only_chunk(table, COLLECTED + name).to_numpy(zero_copy_only=False),
-            history.separator,
+            str(history.separator),
             history.max_length,
         )
         dropped += [TOKEN + name, COLLECTED + name]

@@ -56,7 +56,8 @@ class TimeCounts(NamedTuple):
 
     @classmethod
     def merged(cls, parts: list["TimeCounts"]) -> "TimeCounts":
-        """The counts of several batches as one."""
+        """The counts of several batches as one; of none where all rows are left out."""
+        parts = parts or [cls(np.zeros(0, TIME_KEY), np.zeros(0, np.int64))]
         times, position = np.unique(np.concatenate([part.times for part in parts]), return_inverse=True)
         rows = np.bincount(position, np.concatenate([part.rows for part in parts]), len(times))
         return cls(times, rows.astype(np.int64))
@@ -68,6 +69,8 @@ class TimeCounts(NamedTuple):
         of one time stay together, on the later side: with whole days as times test is the last day or more,
         and never nothing.
         """
+        if not len(self.rows):
+            return TimeCuts(_NEVER, _NEVER)
         after = np.cumsum(self.rows[::-1])[::-1]  # rows at this time or later
         for_test, for_both = _nearest(after[0] * np.array([splits.test, splits.test + splits.eval]))
         test = _latest(after, for_test)

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cetnet_keras.spec import DataSpec, parse_spec
+from pipeline.ingest.bad_rows import BadRows
 from pipeline.ingest.files import source_files
 from pipeline.ingest.rows import RowReader, shuffles
 from pipeline.ingest.shards import from_shard, to_shards
@@ -62,7 +63,7 @@ def write(folder: Path, rows: list[Cells], files: int) -> None:
 def through_shards(spec: DataSpec, folder: Path, shards: int) -> dict[int, tuple[str, ...]]:
     """Histories by row key, made by the steps of the pipeline without Beam between them."""
     steps, reader = shuffles(spec), RowReader(spec)
-    batches = [rows for file in source_files(spec, folder) for rows in reader.rows(file, None)]
+    batches = [rows for file in source_files(spec, folder) for rows in reader.rows(file, None, BadRows(0))]
     for step in steps:
         pieces: dict[int, list[bytes]] = {}
         for rows in batches:

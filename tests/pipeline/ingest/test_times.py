@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.ingest.parsing import parse_column
 from pipeline.ingest.times import time_keys
 
 WHOLE = st.integers(-(10**18) + 1, 10**18 - 1).map(lambda n: (str(n), Fraction(n)))
@@ -25,8 +26,7 @@ STAMP = st.builds(
 @settings(deadline=None, max_examples=200)
 @given(st.lists(WHOLE | DECIMAL | STAMP, min_size=1, max_size=20))
 def test_keys_sort_as_the_times(times: list[tuple[str, Fraction]]) -> None:
-    keys, failed = time_keys(pa.array([text for text, _ in times]))
-    assert failed is None
+    keys = time_keys(pa.array([text for text, _ in times]))
     ranks = np.unique(keys, return_inverse=True)[1].tolist()
     values = [value for _, value in times]
     assert ranks == [sorted(set(values)).index(value) for value in values]
@@ -46,14 +46,14 @@ def test_keys_sort_as_the_times(times: list[tuple[str, Fraction]]) -> None:
     ],
 )
 def test_one_time_is_before_another(earlier: str, later: str) -> None:
-    keys, failed = time_keys(pa.array([earlier, later]))
-    assert failed is None and keys[0] < keys[1]
+    keys = time_keys(pa.array([earlier, later]))
+    assert keys[0] < keys[1]
 
 
 @pytest.mark.parametrize("same", [("1", "1.0"), ("2024-01-01", "2024-01-01T00:00Z"), ("1e3", "1000")])
 def test_two_texts_name_one_time(same: tuple[str, str]) -> None:
-    keys, failed = time_keys(pa.array(same))
-    assert failed is None and keys[0] == keys[1]
+    keys = time_keys(pa.array(same))
+    assert keys[0] == keys[1]
 
 
 NO_TIMES = [
@@ -75,4 +75,5 @@ NO_TIMES = [
 def test_first_text_that_is_no_time_is_named(text: str, position: int) -> None:
     cells = ["5", "2024-01-01", "1.5", "6", "2024-01-01T01:02:03Z", "7"]
     cells.insert(position, text)
-    assert time_keys(pa.array([*cells, "never"]))[1] == position
+    assert parse_column(pa.array([*cells, "never"]), time_keys) == (None, [position])
+    assert parse_column(pa.array([*cells, "never"]), time_keys, 9) == (None, [position, len(cells)])

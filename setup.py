@@ -65,7 +65,7 @@ setup(
         "pipeline.report",
         "serving",
     ],
-    package_data={"pipeline.report": ["*.jinja", "*.css"]},
+    package_data={"pipeline.report": ["templates/*"]},
     install_requires=["click>=8.1", "rich>=13", "pydantic>=2.7", "PyYAML>=6", "numpy>=1.24"],
     extras_require={
         "keras": keras,

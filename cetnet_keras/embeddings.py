@@ -155,6 +155,11 @@ class FeatureEmbedding(tf.keras.layers.Layer):
             self.table.build(None)
         super().build(input_shape)
 
+    def rows_of(self, owner: str) -> slice:
+        """The rows of `table` that hold the ids 1, 2, ... of a feature of `spec.owners`. Raises KeyError for another."""
+        first = self._offsets[owner]
+        return slice(first, first + self.vocabulary_sizes[owner])
+
     def call(self, batch: FeatureBatch) -> EmbeddedFeatures:
         if self.table is None:
             dense = self._dense(batch, 0)

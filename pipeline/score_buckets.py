@@ -34,7 +34,7 @@ def score_buckets(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | Non
 
     A bucket ends where it holds 1 / BUCKETS of the mean of two distributions, that of rows with a click and that
     of rows without. So a step of the ROC curve from bucket to bucket is short in both directions, at any click
-    rate, and the area under it is off by 1 / (2 * BUCKETS) at the very most, in practice by 1e-4 or less. Source: our choice.
+    rate, and the area under it is off by 1 / (2 * BUCKETS) at the very most. Source: our choice.
 
     Args:
         labels: [n], 1 for a click and 0 for none.

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from pipeline.report.data import FUSED, Curve, ReportData
 from pipeline.score_buckets import reliability, roc
+from pipeline.summary import METRIC_HEADS
 from pipeline.training_record import Histogram
 
 # stand-ins that the page's stylesheet gives a value to, by the same names
@@ -75,7 +76,7 @@ class Drawn(NamedTuple):
 
 def roc_figure(data: ReportData) -> Drawn | None:
     """True over false positive rate of each set of predictions; None where one label alone occurs."""
-    curves = {name: roc(curve.buckets) for name, curve in _ordered(data.curves).items()}
+    curves = {name: roc(curve.buckets) for name, curve in _ordered(data).items()}
     curves = {name: rates for name, rates in curves.items() if len(rates[0])}
     if not curves:
         return None
@@ -84,7 +85,7 @@ def roc_figure(data: ReportData) -> Drawn | None:
         for place, (x, y) in reversed(list(enumerate(curves.values()))):
             _line(axes, x, y, place)
         axes.plot([0, 1], [0, 1], color=_FAINT, dashes=(2, 2), linewidth=1)
-        axes.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(0, 1), ylim=(0, 1))
+        axes.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(0, 1), ylim=(0, 1.01))
 
     areas = {name: data.figures_of(name).auc for name in curves}
     alt = "ROC curves; area under each: " + _listed(
@@ -98,7 +99,7 @@ def roc_figure(data: ReportData) -> Drawn | None:
 
 def reliability_figure(data: ReportData) -> Drawn | None:
     """Click rate over predicted CTR in bins of as many rows each; None without rows."""
-    found = {name: reliability(curve.buckets) for name, curve in _ordered(data.curves).items()}
+    found = {name: reliability(curve.buckets) for name, curve in _ordered(data).items()}
     found = {name: bins for name, bins in found.items() if len(bins.rows)}
     if not found:
         return None
@@ -142,14 +143,14 @@ def loss_figure(data: ReportData) -> Drawn:
 def eval_figures(data: ReportData) -> list[Drawn]:
     """Log loss and the metric that the weights were chosen by, on the eval split at each evaluation."""
     monitored = data.training.monitored.removeprefix("eval_")
-    heads = {"log_loss": "log loss (nats)", "auc": "AUC", "gauc": "gAUC"}
     figures = []
     for metric in dict.fromkeys([monitored, "log_loss"]):
         lines = {FUSED: data.training.history.get(f"eval_{metric}", [])}
         lines |= {name: data.training.history.get(f"eval_{name}_{metric}", []) for name in data.run.members}
-        chosen = "; the weights were chosen by it" if metric == monitored else ""
-        caption = f"{heads[metric]} on the eval split, {data.training.eval_rows:,} rows{chosen}."
-        figures.append(_history_figure(data, lines, f"eval {heads[metric]}", f"eval-{metric}", caption))
+        chosen = "; the weights that were kept are those with the best" if metric == monitored else ""
+        head, unit = METRIC_HEADS[metric], " (nats)" if metric == "log_loss" else ""
+        caption = f"{head[0].upper()}{head[1:]} on the eval split, {data.training.eval_rows:,} rows{chosen}."
+        figures.append(_history_figure(data, lines, f"eval {head}{unit}", f"eval-{metric}", caption))
     return figures
 
 
@@ -235,9 +236,9 @@ def _legend(names: Mapping[str, Any], first: int = 0) -> list[Series]:
     return [Series(name, place % len(_SERIES)) for place, name in enumerate(names, first)]
 
 
-def _ordered(curves: Mapping[str, Curve]) -> dict[str, Curve]:
-    """The fused CTR first."""
-    return dict(sorted(curves.items(), key=lambda item: item[0] != FUSED))
+def _ordered(data: ReportData) -> dict[str, Curve]:
+    """The fused CTR first, then the members in the order that they have everywhere."""
+    return {name: data.curves[name] for name in (FUSED, *data.run.members) if name in data.curves}
 
 
 def _listed(values: Mapping[str, str]) -> str:
@@ -263,5 +264,5 @@ def _of_the_page(svg: str, key: str) -> str:
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{key}-", svg)  # ids are of the whole page
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r"font: ([0-9.]+)px [^;\"]*", r"font-size: \1px", svg)
+    svg = re.sub(r"font-family: [^;\"]*; ", "", svg)  # the page's
     return svg.replace("<svg ", '<svg aria-hidden="true" ', 1)

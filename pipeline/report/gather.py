@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tensorflow_metadata.proto.v0 import statistics_pb2
+from tensorflow_metadata.proto.v0.statistics_pb2 import DatasetFeatureStatistics, DatasetFeatureStatisticsList
 
 from cetnet_keras.spec import DataSpec
 from pipeline.anomalies import anomalies_in
@@ -21,8 +21,6 @@ from pipeline.report.data import (
 )
 from pipeline.run_record import RunRecord
 from pipeline.training_record import TrainingRecord
-
-_Statistics = statistics_pb2.DatasetFeatureStatistics
 
 
 def gather(spec: DataSpec, output: Path, run: RunRecord, metrics: Mapping[str, object]) -> ReportData:
@@ -62,17 +60,17 @@ def gather(spec: DataSpec, output: Path, run: RunRecord, metrics: Mapping[str, o
     )
 
 
-def _statistics(path: Path) -> _Statistics:
-    found = statistics_pb2.DatasetFeatureStatisticsList.FromString(path.read_bytes()).datasets
-    return found[0] if found else _Statistics()
+def _statistics(path: Path) -> DatasetFeatureStatistics:
+    found = DatasetFeatureStatisticsList.FromString(path.read_bytes()).datasets
+    return found[0] if found else DatasetFeatureStatistics()
 
 
-def _mean(statistics: _Statistics, column: str) -> float | None:
+def _mean(statistics: DatasetFeatureStatistics, column: str) -> float | None:
     means = (f.num_stats.mean for f in statistics.features if f.path.step[:] == [column])
     return next(means, None) if statistics.num_examples else None
 
 
-def _columns(spec: DataSpec, statistics: _Statistics) -> Iterator[ColumnStatistics]:
+def _columns(spec: DataSpec, statistics: DatasetFeatureStatistics) -> Iterator[ColumnStatistics]:
     found = {feature.path.step[0]: feature for feature in statistics.features}
     for name in (name for name in spec.features if name in found):
         feature = found[name]

@@ -13,7 +13,7 @@ from pipeline.summary import METRIC_HEADS
 from pipeline.training_record import TableHealth
 
 REPORT = "report.html"
-_SLICES = 200  # in the report; metrics.json has all
+_SLICES = 50  # in the report; metrics.json has all
 _SECTIONS = {
     "gates": "Gates",
     "metrics": "Metrics",
@@ -60,7 +60,7 @@ def render(data: ReportData) -> str:
 
 def _context(data: ReportData) -> dict[str, Any]:
     slices, model, ensemble = tables.slice_rows(data), tables.model_spec(data), data.training.ensemble
-    shown = data.metrics.fused.model_fields_set
+    group = tables.data_spec(data).group
     weights = zip(ensemble.members, ensemble.mean_weight, ensemble.leads, strict=True) if ensemble else ()
     return {
         "run": data.run,
@@ -70,8 +70,8 @@ def _context(data: ReportData) -> dict[str, Any]:
         "sections": list(_SECTIONS.items()),
         "sentences": list(tables.sentences(data)),
         "gates": list(tables.gate_rows(data)),
-        "group": tables.data_spec(data).group,
-        "metric_heads": {key: head for key, head in METRIC_HEADS.items() if key in shown},
+        "group": group,
+        "metric_heads": {k: head for k, head in METRIC_HEADS.items() if group or not k.startswith("gauc")},
         "metric_rows": [(name, dict(found)) for name, found in _metric_rows(data)],
         "roc": figures.roc_figure(data),
         "reliability": figures.reliability_figure(data),

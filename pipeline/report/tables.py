@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from cetnet_keras.spec import DataSpec, ModelSpec, parse_spec
 from pipeline.report.data import ColumnStatistics, Metrics, ReportData, SliceMetrics
+from pipeline.summary import METRIC_HEADS
 from pipeline.training_record import FeatureCoverage
 
 
@@ -52,8 +53,8 @@ def gate_rows(data: ReportData) -> Iterator[GateRow]:
         rise = _minus(fused.log_loss, baseline.log_loss)
         yield _between("log loss above the last blessed model's", rise, -math.inf, gates.max_log_loss_rise)
     differences = [reason for reason in data.metrics.reasons if reason.startswith("parity: ")]
-    found = "differs" if differences else "as training computed"
-    yield GateRow("answers of a fresh server", found, "to 1e-5 as training computed", not differences)
+    found = "other" if differences else "the same"
+    yield GateRow("a fresh server's answers against training", found, "the same to 1e-5", not differences)
 
 
 def _between(what: str, found: float | None, low: float, high: float) -> GateRow:
@@ -75,21 +76,25 @@ def sentences(data: ReportData) -> Iterator[str]:
             f"all pairs of the test split (AUC {fused.auc:.4f}; guessing has 50%)."
         )
     if fused.calibration is not None:
-        yield f"For each click that happened it predicts {fused.calibration:.2f}."
+        yield f"It predicts {fused.calibration:.2f} clicks for each that happened."
     known = {name: found.auc for name, found in members.items() if found.auc is not None}
     if len(known) > 1 and fused.auc is not None:
         best = max(known, key=lambda name: known[name])
-        gain = fused.auc - known[best]
-        yield f"Fused, the AUC is {abs(gain):.4f} {'above' if gain >= 0 else 'below'} the best member's ({best})."
+        yield f"Fused, the AUC is {_against(fused.auc, known[best])} the best member's ({best})."
     if data.metrics.baseline is not None and data.metrics.baseline.auc is not None and fused.auc is not None:
-        gain = fused.auc - data.metrics.baseline.auc
-        side = "above" if gain >= 0 else "below"
-        yield f"On the same rows the AUC is {abs(gain):.4f} {side} the last blessed model's."
+        yield f"The AUC is {_against(fused.auc, data.metrics.baseline.auc)} the last blessed model's on the same rows."
     worst = next(iter(slice_rows(data)), None)
     if worst is not None and worst.figures.auc is not None:
         yield f"The worst slice is {worst.name}: AUC {worst.figures.auc:.4f} on {worst.figures.rows:,} rows."
     anomalies = sum(len(split.anomalies) for split in data.splits)
     yield f"The data have {anomalies or 'no'} anomal{'y' if anomalies == 1 else 'ies'} against their schema."
+
+
+def _against(value: float, other: float) -> str:
+    """Such as `0.0012 above`, or `equal to` where four digits show no difference."""
+    if f"{abs(value - other):.4f}" == "0.0000":
+        return "equal to"
+    return f"{abs(value - other):.4f} {'above' if value > other else 'below'}"
 
 
 def training_sentence(data: ReportData) -> str:
@@ -98,7 +103,7 @@ def training_sentence(data: ReportData) -> str:
     done = max((len(values) for values in training.history.values()), default=0)
     parts, kept = training.evaluations_per_epoch, training.best + 1
     value = training.history.get(training.monitored, [])[training.best : kept]
-    metric = training.monitored.removeprefix("eval_").replace("_", " ")
+    metric = METRIC_HEADS[training.monitored.removeprefix("eval_")]
     found = f" ({metric} {value[0]:.4f} on the eval split)" if value and value[0] is not None else ""
     return (
         f"Training made {done / parts:g} passes over {training.train_rows:,} rows and was measured {done} times; the "

@@ -28,6 +28,8 @@ pipeline = [
     f"tfx>=1.21,<1.22; {NEW}",
     "apache-beam>=2.56",
     "pyarrow>=10",
+    "jinja2>=3.1",  # the report
+    "matplotlib>=3.8",  # its figures
     "pip",  # recipes fetch data out of packages with it, by hash
     "dill",  # tfx-bsl imports it and no longer gets it from Beam
     "setuptools<81",  # tfx imports pkg_resources; .venv is built with it too
@@ -61,8 +63,10 @@ setup(
         "cetnet_keras.spec.infer",
         "pipeline",
         "pipeline.ingest",
+        "pipeline.report",
         "serving",
     ],
+    package_data={"pipeline.report": ["templates/*"]},
     install_requires=["click>=8.1", "rich>=13", "pydantic>=2.7", "PyYAML>=6", "numpy>=1.24"],
     extras_require={
         "keras": keras,
@@ -90,6 +94,7 @@ setup(
             "predict = serving.cli:predict",
             "run = pipeline.cli:run",
             "evaluate = pipeline.cli:evaluate",
+            "report = pipeline.cli:report",
             "demo = pipeline.cli:demo",
         ],
     },

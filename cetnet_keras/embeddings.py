@@ -204,6 +204,11 @@ class FeatureEmbedding(tf.keras.layers.Layer):
             self.projections[owner].build([None, self.spec.pretrained[owner].dimension])
         super().build(input_shape)
 
+    def rows_of(self, owner: str) -> slice:
+        """The rows of `table` that hold the ids 1, 2, ... of a feature of `spec.owners`. Raises KeyError for another."""
+        first = self._offsets[owner]
+        return slice(first, first + self.vocabulary_sizes[owner])
+
     def set_pretrained(self, owner: str, vectors: np.ndarray) -> None:
         """Gives the table of a pretrained feature its vectors: [ids + 1, dimension], row 0 zero.
 

@@ -18,11 +18,7 @@ def refuse_anomalies(folders: Mapping[str, Path], allow: bool) -> None:
         folders: where ExampleValidator wrote each split's anomalies.
         allow: whether the run goes on.
     """
-    found = [
-        f"{split}: {text}"
-        for split, folder in folders.items()
-        for text in _anomalies(folder / "SchemaDiff.pb")
-    ]
+    found = [f"{split}: {text}" for split, folder in folders.items() for text in anomalies_in(folder)]
     for text in found:
         logging.warning("Anomaly in %s", text)
     if found and not allow:
@@ -33,9 +29,10 @@ def refuse_anomalies(folders: Mapping[str, Path], allow: bool) -> None:
         )
 
 
-def _anomalies(path: Path) -> list[str]:
+def anomalies_in(folder: Path) -> list[str]:
+    """What ExampleValidator found in a split, a line a column."""
     anomalies = anomalies_pb2.Anomalies()
-    anomalies.ParseFromString(path.read_bytes())
+    anomalies.ParseFromString((folder / "SchemaDiff.pb").read_bytes())
     found = [f"{column}: {info.description}" for column, info in sorted(anomalies.anomaly_info.items())]
     if anomalies.HasField("dataset_anomaly_info"):
         found.append(anomalies.dataset_anomaly_info.description)

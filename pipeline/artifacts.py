@@ -6,6 +6,8 @@ from typing import NamedTuple
 from ml_metadata import proto
 from tfx.orchestration import metadata
 
+from cetnet_keras.errors import WorkFailed
+
 
 class Outputs(NamedTuple):
     """What one component put out in its latest execution."""
@@ -35,3 +37,11 @@ def latest_outputs(database: Path, pipeline_name: str, node_id: str) -> Outputs 
                 artifact = store.get_artifacts_by_id([event.artifact_id])[0]
                 outputs.setdefault(event.path.steps[0].key, []).append(artifact)
         return Outputs(outputs)
+
+
+def required_outputs(database: Path, pipeline_name: str, node_id: str) -> Outputs:
+    """As `latest_outputs`. Raises WorkFailed where there is none."""
+    found = latest_outputs(database, pipeline_name, node_id)
+    if found is None:
+        raise WorkFailed(f"{node_id} left nothing in {database}")
+    return found

@@ -1,11 +1,11 @@
-"""The commands `cetnet run`, `cetnet evaluate` and `cetnet demo`. What is heavy is imported when a command runs."""
+"""The commands `cetnet run`, `report`, `evaluate` and `demo`. What is heavy is imported when a command runs."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
-from cetnet_keras.errors import GateRefused, InputError
+from cetnet_keras.errors import GateRefused, InputError, WorkFailed
 
 _PATH = click.Path(path_type=Path)
 
@@ -65,7 +65,8 @@ def run_and_show(
     """Runs the pipeline with progress on the terminal; returns DIR and the RunResult.
 
     Raises:
-        InputError: a spec, a file or a row is wrong. WorkFailed: a component failed. GateRefused: not blessed.
+        InputError: a spec, a file or a row is wrong. WorkFailed: a component or the report failed; a model that was
+            pushed stays. GateRefused: not blessed.
     """
     from cetnet_keras.console import quiet
     from cetnet_keras.spec import ModelSpec, check_members, load_data_spec, parse_spec, read_text
@@ -96,13 +97,37 @@ def run_and_show(
                 allow_anomalies,
                 max_bad_rows,
             )
-        show_summary(console, spec, output, result)
+            report, failure = _report(spec, output, result, progress)
+        show_summary(console, spec, output, result, report)
     if not result.blessed:
         more = (
             f"; and {len(result.reasons) - 3} more in {output / 'metrics.json'}" if result.reasons[3:] else ""
         )
+        more += f"; {failure}" if failure else ""
         raise GateRefused(f"{spec.name} is not blessed and not pushed: {'; '.join(result.reasons[:3])}{more}")
+    if failure:
+        log = output / "log.txt"
+        raise WorkFailed(f"{failure}; the model is blessed and pushed to {result.pushed}; traceback: {log}")
     return output, result
+
+
+def _report(spec: Any, output: Path, result: Any, progress: Any) -> tuple[Path | None, str]:
+    """Writes the report: its path, or None and why not. A run is not lost over its report."""
+    import traceback
+
+    from pipeline.report.gather import gather
+    from pipeline.report.page import write_page
+
+    progress("Report", "running")
+    try:
+        data = gather(spec, output, result.record, result.metrics)
+        data.write(output)
+        path = write_page(data, output)
+    except Exception as error:
+        traceback.print_exc()  # to the log
+        return None, f"the report could not be made: {type(error).__name__}: {error}"
+    progress("Report", "done")
+    return path, ""
 
 
 def _writable(folder: Path) -> Path:
@@ -111,6 +136,21 @@ def _writable(folder: Path) -> Path:
     except OSError as error:
         raise InputError(f"{folder}: cannot be made ({error.strerror}); name another --output") from error
     return folder
+
+
+@click.command(short_help="Write the report of a run anew.")
+@click.argument("output", metavar="DIR", type=_PATH)
+def report(output: Path) -> None:
+    """Writes DIR/report.html anew from what `cetnet run --output DIR` left; nothing is computed again.
+
+    \b
+    Example:
+      cetnet report runs/movielens_100k
+    """
+    from pipeline.report.data import ReportData
+    from pipeline.report.page import write_page
+
+    click.echo(f"report   {write_page(ReportData.read(output), output)}")
 
 
 @click.command(short_help="Measure a pushed model on a split of a data spec.")

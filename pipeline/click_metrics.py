@@ -1,4 +1,4 @@
-"""TFMA metrics of a CTR model, all from one visit to a row: AUC, group AUC, log loss, calibration."""
+"""TFMA metrics and the plot of a CTR model, all from one visit to a row: AUC, group AUC, log loss, calibration."""
 
 import hashlib
 from array import array
@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 import numpy as np
 from tensorflow_model_analysis.metrics import metric_types, metric_util
+from tensorflow_model_analysis.proto import metrics_for_slice_pb2
 
 from cetnet_keras import metrics
+from pipeline.score_buckets import ScoreBuckets, score_buckets
 
 _NO_GROUP = -1
 
@@ -27,6 +29,13 @@ class ClickFigures(NamedTuple):
 
 
 FIGURES = ClickFigures._fields
+
+
+class _Found(NamedTuple):
+    """All that is computed from the rows of a slice."""
+
+    figures: ClickFigures
+    buckets: ScoreBuckets
 
 
 class ClickMetric(metric_types.Metric):
@@ -52,19 +61,74 @@ class ClickMetric(metric_types.Metric):
         super().__init__(metric_util.merge_per_key_computations(_click_metric), name=name, group=group)
 
 
+class ClickPlot(metric_types.Metric):
+    """The ScoreBuckets of a slice, as TFMA's plot of a calibration histogram: `tfma.load_plots` reads it.
+
+    They come from the rows that the figures are made of, so that they cost no visit to a row.
+
+    Args:
+        name: of the plot.
+        group: as that of the ClickMetrics beside it, whose rows it shares.
+    """
+
+    def __init__(self, name: str = "click_plot", group: str = "") -> None:
+        super().__init__(metric_util.merge_per_key_computations(_click_plot), name=name, group=group)
+
+
 def _click_metric(
     name: str, group: str, model_name: str, output_name: str
 ) -> metric_types.MetricComputations:
-    """One figure and the rows that it derives from: of computations with an equal key TFMA keeps one."""
     key = metric_types.MetricKey(name, model_name, output_name)
-    rows_key = key._replace(name=f"_click_rows:{group}")
+    rows = _click_rows(group, model_name, output_name)
 
     def figure(found: dict[metric_types.MetricKey, Any]) -> dict[metric_types.MetricKey, float]:
-        return {key: getattr(found[rows_key], name)}
+        return {key: getattr(found[rows.keys[0]].figures, name)}
 
-    row, combiner = _ClickRow(rows_key, group), _ClickRowsCombiner(rows_key)
-    rows = metric_types.MetricComputation([rows_key], [row], combiner)
     return [rows, metric_types.DerivedMetricComputation([key], figure)]
+
+
+def _click_plot(name: str, group: str, model_name: str, output_name: str) -> metric_types.MetricComputations:
+    key = metric_types.PlotKey(name, model_name, output_name)
+    rows = _click_rows(group, model_name, output_name)
+
+    def plot(found: dict[metric_types.MetricKey, Any]) -> dict[metric_types.MetricKey, Any]:
+        return {key: _plot(found[rows.keys[0]].buckets)}
+
+    return [rows, metric_types.DerivedMetricComputation([key], plot)]
+
+
+def _plot(buckets: ScoreBuckets) -> metrics_for_slice_pb2.CalibrationHistogramBuckets:
+    histogram = metrics_for_slice_pb2.CalibrationHistogramBuckets()
+    for lower, upper, rows, clicks, predicted in zip(*(column.tolist() for column in buckets), strict=True):
+        histogram.buckets.add(
+            lower_threshold_inclusive=lower,
+            upper_threshold_exclusive=upper,
+            num_weighted_examples={"value": rows},
+            total_weighted_label={"value": clicks},
+            total_weighted_refined_prediction={"value": predicted},
+        )
+    return histogram
+
+
+def buckets_of(histogram: metrics_for_slice_pb2.CalibrationHistogramBuckets) -> ScoreBuckets:
+    """The ScoreBuckets that a ClickPlot holds."""
+    rows = [
+        (
+            bucket.lower_threshold_inclusive,
+            bucket.upper_threshold_exclusive,
+            bucket.num_weighted_examples.value,
+            bucket.total_weighted_label.value,
+            bucket.total_weighted_refined_prediction.value,
+        )
+        for bucket in histogram.buckets
+    ]
+    return ScoreBuckets(*np.array(rows, np.float64).reshape(-1, 5).T)
+
+
+def _click_rows(group: str, model_name: str, output_name: str) -> metric_types.MetricComputation:
+    """The rows that figures and plot derive from: of computations with an equal key TFMA keeps one."""
+    key = metric_types.MetricKey(f"_click_rows:{group}", model_name, output_name)
+    return metric_types.MetricComputation([key], [_ClickRow(key, group)], _ClickRowsCombiner(key))
 
 
 class _ClickRow(metric_types.Preprocessor):
@@ -91,7 +155,7 @@ class _ClickRows(NamedTuple):
 
 
 class _ClickRowsCombiner(beam.CombineFn):
-    """Collects (label, ctr, group) of each row; extracts {key: ClickFigures}."""
+    """Collects (label, ctr, group) of each row; extracts {key: _Found}."""
 
     def __init__(self, key: metric_types.MetricKey) -> None:
         self._key = key
@@ -111,7 +175,7 @@ class _ClickRowsCombiner(beam.CombineFn):
                 column.extend(more)
         return merged
 
-    def extract_output(self, rows: _ClickRows) -> dict[metric_types.MetricKey, ClickFigures]:
+    def extract_output(self, rows: _ClickRows) -> dict[metric_types.MetricKey, _Found]:
         label, ctr, group = (np.frombuffer(column, column.typecode) for column in rows)
         ranked = group != _NO_GROUP
         grouped = metrics.group_auc(label[ranked], ctr[ranked], group[ranked])
@@ -124,7 +188,7 @@ class _ClickRowsCombiner(beam.CombineFn):
             log_loss=metrics.log_loss(label, ctr),
             calibration=metrics.calibration(label, ctr),
         )
-        return {self._key: figures}
+        return {self._key: _Found(figures, score_buckets(label, ctr))}
 
 
 def _only(value: Any, what: str) -> Any:

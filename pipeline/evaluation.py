@@ -13,8 +13,9 @@ from tensorflow_model_analysis import constants
 from tensorflow_model_analysis.extractors import unbatch_extractor
 
 from cetnet_keras.spec import DataSpec
-from pipeline.click_metrics import FIGURES, ClickMetric
+from pipeline.click_metrics import FIGURES, ClickMetric, ClickPlot, buckets_of
 from pipeline.gates import Gates
+from pipeline.score_buckets import ScoreBuckets
 
 EVALUATOR_MODULE = __name__  # the Evaluator's `module_path`: it calls `custom_extractors` below
 FUSED = "ctr"
@@ -63,12 +64,13 @@ def eval_config(spec: DataSpec, members: Sequence[str], gates: Gates) -> tfma.Ev
     baseline = tfma.ModelSpec(name=tfma.BASELINE_KEY, is_baseline=True, **model)
     slices = sorted({(), *(tuple(f"slice_{key}" for key in sorted(set(keys))) for keys in spec.slices)})
     fused = tfma.MetricsSpec(
-        output_names=[FUSED], metrics=[_metric(name, spec.group, _bounds(name, gates)) for name in named]
+        output_names=[FUSED],
+        metrics=[*(_metric(name, spec.group, _bounds(name, gates)) for name in named), _plot(spec.group)],
     )
     each_member = tfma.MetricsSpec(
         output_names=[f"{FUSED}_{member}" for member in members],
         model_names=[tfma.CANDIDATE_KEY],
-        metrics=[_metric(name, spec.group) for name in named],
+        metrics=[*(_metric(name, spec.group) for name in named), _plot(spec.group)],
     )
     return tfma.EvalConfig(
         model_specs=[candidate, baseline],
@@ -87,6 +89,12 @@ def _metric(name: str, group: str | None, bounds: tfma.MetricThreshold | None = 
         whole = [tfma.SlicingSpec()]  # a threshold that names no slice would be applied to every one
         config.per_slice_thresholds.add(slicing_specs=whole, threshold=bounds)
     return config
+
+
+def _plot(group: str | None) -> tfma.MetricConfig:
+    return tfma.MetricConfig(
+        class_name=ClickPlot.__name__, module=ClickPlot.__module__, config=json.dumps({"group": group or ""})
+    )
 
 
 def _bounds(name: str, gates: Gates) -> tfma.MetricThreshold | None:
@@ -169,6 +177,16 @@ def read_metrics(evaluation_dir: Path) -> Evaluation:
     result = tfma.load_validation_result(str(evaluation_dir))
     reasons = list(_reasons(result, fused, baseline))
     return Evaluation(fused, members, slices, baseline or None, result.validation_ok, reasons)
+
+
+def read_curves(evaluation_dir: Path) -> dict[str, ScoreBuckets]:
+    """By output, FUSED and each member's name: the scores of all rows. Raises OSError where there is no evaluation."""
+    return {
+        plot.key.output_name.removeprefix(f"{FUSED}_"): buckets_of(plot.value.calibration_histogram_buckets)
+        for found in tfma.load_plots(str(evaluation_dir))
+        for plot in found.plot_keys_and_values
+        if not found.slice_key.single_slice_keys and plot.key.model_name != tfma.BASELINE_KEY
+    }
 
 
 def metrics_document(evaluation: Evaluation) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from cetnet_keras.cetnet import default_members, member_names
 from cetnet_keras.errors import InputError, WorkFailed
 from cetnet_keras.spec import DataSpec, ModelSpec
-from pipeline.artifacts import Outputs, latest_outputs
+from pipeline.artifacts import required_outputs
 from pipeline.code_digest import code_digest
 from pipeline.create_pipeline import Job, create_pipeline
 from pipeline.evaluation import metrics_document, read_metrics
@@ -25,10 +25,8 @@ from pipeline.gate_components import REASONS
 from pipeline.gates import Gates
 from pipeline.ingest import input_error_in
 from pipeline.ingest.executor import BAD_ROWS
+from pipeline.run_record import ComponentClock, Progress, RunRecord, machine, now, versions
 from pipeline.schema import schema_of
-
-Progress = Callable[[str, str], None]
-"""Told of each component: (its name, "running" | "cached" | "done")."""
 
 
 class RunResult(NamedTuple):
@@ -36,6 +34,7 @@ class RunResult(NamedTuple):
 
     metrics: dict[str, Any]  # as in metrics.json
     pushed: Path | None  # the version folder
+    record: RunRecord
 
     @property
     def blessed(self) -> bool:
@@ -70,6 +69,7 @@ def run_pipeline(
     Raises:
         InputError: rows or anomalies that stop the run. WorkFailed: a component failed.
     """
+    began, clock = now(), ComponentClock(progress)
     (spec, data_text, base), (model_spec, model_text) = data, model
     members = model_spec.members or default_members(spec)
     tfx = output / "tfx"
@@ -88,11 +88,26 @@ def run_pipeline(
     database, serving = tfx / "metadata.sqlite", output / "serving" / spec.name
     connection = metadata.sqlite_metadata_connection_config(str(database))
     pipeline = create_pipeline(job, str(tfx / "artifacts"), str(serving), connection)
-    with _watched(progress):
+    with _watched(clock):
         _run(pipeline)
-    result = _result(spec, database)
-    (output / "metrics.json").write_text(json.dumps(result.metrics, indent=2) + "\n", encoding="utf-8")
-    return result
+    metrics, pushed = _metrics(spec, database), _pushed(spec, database)
+    (output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    record = RunRecord(
+        name=spec.name,
+        began=began,
+        ended=now(),
+        data_text=data_text,
+        model_text=model_text,
+        members=list(job.members),
+        code=job.code,
+        gates=gates,
+        allow_anomalies=allow_anomalies,
+        pushed=pushed,
+        versions=versions(),
+        machine=machine(),
+        components=clock.times,
+    )
+    return RunResult(metrics, Path(pushed) if pushed else None, record)
 
 
 def _run(pipeline: Any) -> None:
@@ -151,21 +166,18 @@ def _watched(progress: Progress) -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-def _result(spec: DataSpec, database: Path) -> RunResult:
-    def outputs(node: str) -> Outputs:
-        found = latest_outputs(database, spec.name, node)
-        if found is None:
-            raise WorkFailed(f"{node} left nothing in {database}")
-        return found
-
-    parity = outputs("ParityGate").artifacts["blessing"][0]
+def _metrics(spec: DataSpec, database: Path) -> dict[str, Any]:
+    parity = required_outputs(database, spec.name, "ParityGate").artifacts["blessing"][0]
     parity_reasons = parity.custom_properties[REASONS].string_value.splitlines()
-    document = metrics_document(read_metrics(outputs("Evaluator").folder("evaluation")))
+    evaluation = required_outputs(database, spec.name, "Evaluator").folder("evaluation")
+    document = metrics_document(read_metrics(evaluation))
     document["reasons"] += [f"parity: {reason}" for reason in parity_reasons]
     document["blessed"] = document["blessed"] and not document["reasons"]
-    bad_rows = outputs("ExampleGen").folder("examples") / BAD_ROWS
+    bad_rows = required_outputs(database, spec.name, "ExampleGen").folder("examples") / BAD_ROWS
     document["bad_rows"] = json.loads(bad_rows.read_text(encoding="utf-8"))
-    pushed = (
-        outputs("Pusher").artifacts["pushed_model"][0].custom_properties["pushed_destination"].string_value
-    )
-    return RunResult(document, Path(pushed) if pushed else None)
+    return document
+
+
+def _pushed(spec: DataSpec, database: Path) -> str | None:
+    model = required_outputs(database, spec.name, "Pusher").artifacts["pushed_model"][0]
+    return model.custom_properties["pushed_destination"].string_value or None

@@ -12,7 +12,7 @@ from rich.table import Table
 from cetnet_keras.console import progress
 from cetnet_keras.spec import DataSpec
 
-_COLUMNS = {
+METRIC_HEADS = {
     "auc": "AUC",
     "gauc": "gAUC",
     "gauc_mean": "gAUC (mean)",
@@ -68,7 +68,7 @@ def metrics_table(document: dict[str, Any], title: str) -> Table:
     """The fused output and each member, a row each; n/a where a metric is not defined."""
     table = Table(title=escape(title), title_justify="left")
     table.add_column("")
-    shown = {key: head for key, head in _COLUMNS.items() if key in document["fused"]}
+    shown = {key: head for key, head in METRIC_HEADS.items() if key in document["fused"]}
     for head in shown.values():
         table.add_column(head, justify="right")
     for name, metrics in {"fused": document["fused"], **document["members"]}.items():
@@ -95,8 +95,8 @@ def show_bad_rows(console: Console, bad_rows: dict[str, Any]) -> None:
             console.print(f"  {escape(reason)}")
 
 
-def show_summary(console: Console, spec: DataSpec, output: Any, result: Any) -> None:
-    """The table, the verdict and where everything is."""
+def show_summary(console: Console, spec: DataSpec, output: Any, result: Any, report: Any) -> None:
+    """The table, the verdict and where everything is; `report` is None where it could not be made."""
     document = result.metrics
     console.print(metrics_table(document, f"{spec.name}: test split, {document['rows']:,} rows"))
     show_bad_rows(console, document["bad_rows"])
@@ -107,5 +107,6 @@ def show_summary(console: Console, spec: DataSpec, output: Any, result: Any) -> 
         for reason in result.reasons:
             console.print(f"  {escape(reason)}")
     console.print(f"metrics  {escape(str(output / 'metrics.json'))}")
+    console.print(f"report   {escape(str(report)) if report else 'could not be made'}")
     console.print(f"log      {escape(str(output / 'log.txt'))}")
     console.print(f"serve    cetnet serve {escape(str(output / 'serving' / spec.name))}")

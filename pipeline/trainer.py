@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -20,6 +20,8 @@ from cetnet_keras.spec.raw import MISSING
 from pipeline.dataset import dense_batch, inputs_of, records, transformed_batches
 from pipeline.evaluate_split import EvalSplit, EvaluateSplit
 from pipeline.pretrained import pretrained_tables
+from pipeline.training_diagnostics import TableWatch, coverage, ensemble_summary
+from pipeline.training_record import TrainingRecord
 from pipeline.transform import (
     MISSING_INT,
     has_vocabulary,
@@ -32,10 +34,21 @@ from serving.warmup import write_warmup
 
 OFFLINE_SCORES = "offline_scores.npz"  # in the model run's folder: what the parity gate compares with
 OFFLINE_ROWS = 1000
+EVAL_BATCH = 8192
+SUMMARY_BATCHES = 25  # of the eval split, that the members' agreement is measured on
+
+
+class Fit(NamedTuple):
+    """How training went."""
+
+    history: dict[str, list[float]]  # a value a Keras epoch
+    monitored: str  # the key of what the best weights were chosen by
+    best: int  # position of the weights that were kept
+    rows: int  # of the train split
 
 
 def run_fn(fn_args: FnArgs) -> None:
-    """Trains, scores some eval rows offline and writes the SavedModel with its signatures.
+    """Trains, scores some eval rows offline, keeps a record and writes the SavedModel with its signatures.
 
     `fn_args.custom_config`: {"data_spec": text of data.yaml, "model_spec": text of model.yaml, "pretrained": {"base":
     the folder that paths in the data spec are relative to}, where the spec has a pretrained feature}.
@@ -54,8 +67,10 @@ def run_fn(fn_args: FnArgs) -> None:
     model.set_pretrained(pretrained_tables(spec, Path(config["pretrained"].get("base", "")), tokens, sizes))
     run_dir = Path(fn_args.model_run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
-    held_out = EvalSplit.read(spec, transformed_batches(fn_args.eval_files, transformed, 8192))
-    train(model, model_spec.training, fn_args.train_files, transformed, held_out, run_dir)
+    held_out = EvalSplit.read(spec, transformed_batches(fn_args.eval_files, transformed, EVAL_BATCH))
+    tables = TableWatch(model)
+    fit = train(model, model_spec.training, fn_args.train_files, transformed, held_out, run_dir)
+    _record(model, model_spec.training, fit, tables, held_out).write(run_dir)
     _write_offline_scores(model, spec, fn_args.eval_files, transformed, run_dir / OFFLINE_SCORES)
     _export(model, transformed, config, run_dir, fn_args.serving_model_dir)
 
@@ -81,7 +96,7 @@ def train(
     transformed: tft.TFTransformOutput,
     held_out: EvalSplit,
     run_dir: Path,
-) -> tf.keras.callbacks.History:
+) -> Fit:
     """Fits the model and leaves the weights in it that did best on the eval split.
 
     One Keras epoch is a part of a pass over the rows, so that the eval split is looked at within the pass too: such
@@ -104,7 +119,24 @@ def train(
         verbose=0,
     )
     logging.info("Best %s %.5f after evaluation %d.", evaluate.monitored, stop.best, stop.best_epoch + 1)
-    return history
+    return Fit(history.history, evaluate.monitored, stop.best_epoch, rows)
+
+
+def _record(
+    model: CETNet, training: TrainingSpec, fit: Fit, tables: TableWatch, held_out: EvalSplit
+) -> TrainingRecord:
+    seen = model.predict(held_out.inputs.take(SUMMARY_BATCHES), verbose=0)
+    return TrainingRecord(
+        train_rows=fit.rows,
+        eval_rows=len(held_out.label),
+        evaluations_per_epoch=training.evaluations_per_epoch,
+        monitored=fit.monitored,
+        best=fit.best,
+        history=fit.history,
+        tables=tables.health(),
+        coverage=coverage(model.spec, model.vocabulary_sizes, held_out.inputs.as_numpy_iterator()),
+        ensemble=ensemble_summary(model.member_names, seen["member_ctr"], seen["fusion_weight"]),
+    )
 
 
 def _training_pairs(model: CETNet, batches: tf.data.Dataset, seed: int) -> tf.data.Dataset:

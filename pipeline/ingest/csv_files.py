@@ -93,11 +93,11 @@ def read_batches(path: str, needed: list[str], dialect: CsvFormat, limit: int) -
     except (pa.ArrowInvalid, OSError) as error:
         unread = _RAGGED_BYTES.search(str(error))
         if unread:
-            number, expected, found = map(int, unread.groups())
+            ragged_row, expected, found = map(int, unread.groups())
             message = (
                 f"found {found} cells, expected {expected}, and bytes that are not UTF-8; correct the row"
             )
-            raise row_error(path, number - dialect.has_header, dialect, message) from error
+            raise row_error(path, ragged_row - dialect.has_header, dialect, message) from error
         reason = f"cannot be read as CSV after row {row - 1} ({str(error).splitlines()[0]})"
         raise InputError(f"{path}: {reason}; check that it is whole and each quote is closed") from error
     if ragged[told:]:  # after the last row that is one

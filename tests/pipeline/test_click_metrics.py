@@ -107,7 +107,7 @@ def test_figures_do_not_depend_on_how_rows_are_spread_over_workers(
     ((found),) = combiner.extract_output(combiner.merge_accumulators(parts)).values()
     label, ctr, user = np.array(rows).T
     frame = pd.DataFrame({"label": label, "ctr": (ctr / 10).astype(np.float32), "user": user})
-    np.testing.assert_allclose(found, list(wanted(frame, "user").values()), rtol=1e-12)
+    np.testing.assert_allclose(found.figures, list(wanted(frame, "user").values()), rtol=1e-12)
 
 
 @pytest.mark.parametrize("unknown", [None, np.array([], object), np.array([b""], object)])
@@ -118,7 +118,7 @@ def test_a_row_without_a_group_counts_for_all_but_the_group_aucs(unknown: Any) -
         group = unknown if user is None else np.array([user], object)
         batch = extracts(np.array([label]), np.array([ctr], np.float32), user=group)
         rows = combiner.add_input(rows, next(preprocessor.process(batch)))
-    (found,) = combiner.extract_output(rows).values()
+    ((found, _),) = combiner.extract_output(rows).values()
     assert found.rows == 4 and found.auc == 0.5
     assert found.gauc == found.gauc_mean == 1.0
 

@@ -20,8 +20,16 @@ from tfx.types import Artifact, artifact_utils, channel_utils
 from tfx.types.standard_artifacts import Examples, Model, ModelBlessing, ModelEvaluation
 
 from cetnet_keras.spec import DataSpec, parse_spec
-from pipeline.evaluation import EVALUATOR_MODULE, Slice, eval_config, metrics_document, read_metrics
+from pipeline.evaluation import (
+    EVALUATOR_MODULE,
+    Slice,
+    eval_config,
+    metrics_document,
+    read_curves,
+    read_metrics,
+)
 from pipeline.gates import Gates
+from pipeline.score_buckets import ScoreBuckets, score_buckets
 
 MEMBERS = ("dcnv2", "din")
 SPEC = """
@@ -205,6 +213,15 @@ def check_slices(found: Sequence[Slice], rows: Sequence[Row]) -> None:
         assert part.figures == pytest.approx(figures, rel=1e-5)
 
 
+def check_curves(found: dict[str, ScoreBuckets], rows: Sequence[Row]) -> None:
+    label, z = (np.array([row[name] for row in rows]) for name in ("label", "z"))
+    scores = {"ctr": sigmoid(z), "dcnv2": sigmoid(0.3 * z), "din": sigmoid(z * z - 1)}
+    assert set(found) == set(scores)
+    for output, score in scores.items():
+        for column, wanted in zip(found[output], score_buckets(label, score), strict=True):
+            np.testing.assert_allclose(column, wanted, rtol=1e-5)
+
+
 def test_figures_slices_and_blessing_of_a_first_model(tmp_path: Path, model: Callable[..., Path]) -> None:
     rows = rows_of(seed=1)
     folder, blessed = evaluate(tmp_path, rows, model(), Gates())
@@ -215,6 +232,7 @@ def test_figures_slices_and_blessing_of_a_first_model(tmp_path: Path, model: Cal
     assert found.members["dcnv2"] == pytest.approx(expected(rows, lambda z: sigmoid(0.3 * z)), rel=1e-5)
     assert found.members["din"] == pytest.approx(expected(rows, lambda z: sigmoid(z * z - 1)), rel=1e-5)
     check_slices(found.slices, rows)
+    check_curves(read_curves(folder), rows)
     document = json.loads(json.dumps(metrics_document(found), allow_nan=False))
     assert document["rows"] == 300 and document["fused"]["auc"] == found.fused["auc"]
     assert document["blessed"] is True and document["reasons"] == [] and "baseline" not in document
@@ -267,6 +285,7 @@ def test_a_model_better_than_the_last_blessed_one_is_blessed_and_sliced_by_its_o
     assert blessed and found.blessed and found.reasons == []
     assert found.fused == pytest.approx(expected(rows, sigmoid), rel=1e-5)
     assert found.baseline == pytest.approx(expected(rows, lambda z: sigmoid(0.1 * z)), rel=1e-5)
+    check_curves(read_curves(folder), rows)
     check_slices(found.slices, rows)
 
 
@@ -296,6 +315,7 @@ def test_a_test_split_without_rows_is_refused(tmp_path: Path, model: Callable[..
     folder, blessed = evaluate(tmp_path, [], model(), Gates())
     found = read_metrics(folder)
     assert not blessed and not found.blessed
+    assert read_curves(folder) == {}
     assert found.reasons == ["the test split holds no rows, so that nothing could be measured"]
     assert metrics_document(found)["rows"] == 0
 

@@ -124,7 +124,15 @@ def resumed(killed: Any, run_in: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def noisy(refused: Any, resumed: Any, members: Path, run_in: Any) -> Any:
+def unreported(resumed: Any, run_in: Any) -> Any:
+    """Nothing has changed but that a folder is in the report's place."""
+    (resumed.output / "report.html").unlink()
+    (resumed.output / "report.html").mkdir()
+    return run_in(resumed.folder)
+
+
+@pytest.fixture(scope="module")
+def noisy(refused: Any, unreported: Any, members: Path, run_in: Any) -> Any:
     """A line of the members' code has changed, and the model is one whose served values are not those of training."""
     changed(members, "class Noisy", "# noise\nclass Noisy")
     changed(refused.folder / "model.yaml", "Fragile", "Noisy")
@@ -167,6 +175,19 @@ def test_a_model_below_the_bounds_is_not_pushed_and_the_last_one_stays(again: An
     assert all((refused.serving / version / "saved_model.pb").is_file() for version in again.versions)
 
 
+def test_a_refused_model_has_a_report_that_begins_with_the_reason(refused: Any, run_cetnet: Any) -> None:
+    path = refused.output / "report.html"
+    html = path.read_text(encoding="utf-8")
+    assert f"report   {path}\n" in refused.stdout
+    assert (
+        html.index("Not blessed, not pushed") < html.index(refused.metrics["reasons"][0]) < html.index("<h2")
+    )
+    assert "There is one member, Fragile" in html and "names columns to measure by" in html
+    path.unlink()
+    assert run_cetnet("report", refused.output).exit_code == 0
+    assert path.read_text(encoding="utf-8") == html
+
+
 def test_a_killed_run_leaves_what_it_had_done(killed: Any) -> None:
     assert killed.exit_code == -signal.SIGKILL, killed.stderr
     assert states(killed, BEFORE_TRAINING) == each(BEFORE_TRAINING, "done")
@@ -179,6 +200,17 @@ def test_a_killed_run_goes_on_where_it_was(resumed: Any) -> None:
     assert states(resumed, BEFORE_TRAINING) == each(BEFORE_TRAINING, "cached")
     assert resumed.states["Trainer"] == "done"
     assert resumed.metrics["blessed"] and len(resumed.versions) == 1
+
+
+def test_a_run_whose_report_fails_keeps_its_model_and_says_so(resumed: Any, unreported: Any) -> None:
+    assert unreported.exit_code == 1
+    assert unreported.metrics["blessed"] and len(unreported.versions) >= len(resumed.versions)
+    assert all((unreported.serving / version / "saved_model.pb").is_file() for version in unreported.versions)
+    assert unreported.stderr.startswith("Error: the report could not be made: ")
+    assert "report.html: cannot be written" in unreported.stderr and "pushed to" in unreported.stderr
+    assert unreported.stderr.count("\n") == 1 and "report   could not be made" in unreported.stdout
+    log = (unreported.output / "log.txt").read_text(encoding="utf-8", errors="replace")
+    assert "IsADirectoryError" in log
 
 
 def test_the_same_rows_and_the_same_seed_make_the_same_model(

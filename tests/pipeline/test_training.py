@@ -17,7 +17,7 @@ from cetnet_keras.cetnet import CETNet
 from cetnet_keras.spec import DataSpec, MemberSpec, TrainingSpec
 from pipeline.dataset import transformed_batches
 from pipeline.evaluate_split import EvalSplit, EvaluateSplit
-from pipeline.trainer import optimizer_of, train
+from pipeline.trainer import Fit, optimizer_of, train
 from pipeline.transform import vocabulary_sizes
 
 MEMBER = MemberSpec(type="dcnv2", embedding_dim=8, hidden=[16], cross_layers=1)
@@ -34,11 +34,16 @@ class Prepared(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """A model after `train`, what it logged of each Keras epoch, and where."""
+    """A model after `train`, how that went, and where."""
 
     model: CETNet
-    history: dict[str, list[float]]
+    fit: Fit
     folder: Path
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        """By what was logged, a value each Keras epoch."""
+        return self.fit.history
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +67,8 @@ def trained(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Cal
         model = CETNet(prepared.spec, vocabulary_sizes(prepared.spec, prepared.transformed), [MEMBER])
         model.compile(optimizer=optimizer_of(training))
         folder = tmp_path_factory.mktemp("training")
-        history = train(model, training, prepared.files, prepared.transformed, prepared.held_out, folder)
-        return Trained(model, history.history, folder)
+        fit = train(model, training, prepared.files, prepared.transformed, prepared.held_out, folder)
+        return Trained(model, fit, folder)
 
     return run
 
@@ -91,6 +96,7 @@ def test_the_seed_decides_the_weights(prepared: Prepared, trained: Callable[...,
 def test_training_stops_early_and_keeps_the_best_weights(prepared: Prepared, overfitted: Trained) -> None:
     found = overfitted.history["eval_auc"]
     best = int(np.argmax(found))
+    assert (overfitted.fit.monitored, overfitted.fit.best) == ("eval_auc", best)
     assert len(found) == best + 1 + 3 * 2 < 60 * 2, "patience is counted in passes, of two evaluations each"
     assert found[-1] < found[best], "it has overfitted"
     label = prepared.held_out.label

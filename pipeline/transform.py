@@ -235,7 +235,10 @@ def _vector(name: str, feature: VectorFeature, raw: tf.SparseTensor) -> Tensors:
 
 def _timestamp(feature: TimestampFeature, raw: Any) -> tf.Tensor:
     if isinstance(raw, tf.SparseTensor):
-        return timestamp_ids(feature, _dense(raw, tf.constant(0, tf.int64)), _is_present(raw))
+        number = _dense(raw, tf.constant(MISSING_INT, tf.int64))
+        return timestamp_ids(
+            feature, number, number != MISSING_INT
+        )  # in a file too, since a request cannot tell
     return timestamp_ids(feature, raw, raw != "")
 
 

@@ -31,6 +31,13 @@ class SliceMetrics(Metrics):
     values: dict[str, str]
 
 
+class BadRows(Record):
+    """Rows that ingestion left out, and why the first of them."""
+
+    left_out: int = 0
+    first: list[str] = []
+
+
 class RunMetrics(Record):
     """metrics.json."""
 
@@ -40,6 +47,7 @@ class RunMetrics(Record):
     slices: list[SliceMetrics]
     blessed: bool
     reasons: list[str]
+    bad_rows: BadRows = BadRows()
     baseline: Metrics | None = None
 
 

@@ -70,6 +70,7 @@ def _context(data: ReportData) -> dict[str, Any]:
         "sections": list(_SECTIONS.items()),
         "sentences": list(tables.sentences(data)),
         "gates": list(tables.gate_rows(data)),
+        "bad_rows": data.metrics.bad_rows,
         "group": group,
         "metric_heads": {k: head for k, head in METRIC_HEADS.items() if group or not k.startswith("gauc")},
         "metric_rows": [(name, dict(found)) for name, found in _metric_rows(data)],

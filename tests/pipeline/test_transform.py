@@ -96,7 +96,7 @@ TRAIN: dict[str, list[Any]] = {
     "words": [["a", "b"], ["", "a"], [], ["a", ""], ["a", "b", ""], [], [], [""]],
     "padded": ["0 0 a 0 b", "0", "", "a", "", "", "", ""],
     "when": ["2024-06-01T13:00:00Z", "", "2024-06-03", *[""] * 5],
-    "second": [0, None, -1, 86_400, None, None, None, None],
+    "second": [0, None, -2, 86_400, None, None, None, None],
     "look": [[0.5, -1.0], [], [0.0, 0.0], [], [], [], [], []],
     "mean": NUMBERS,
     "mean_none": NONE,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from cetnet_keras.errors import InputError
 from pipeline.run_record import RunRecord
@@ -35,7 +35,7 @@ class BadRows(Record):
     """Rows that ingestion left out, and why the first of them."""
 
     left_out: int = 0
-    first: list[str] = []
+    first: list[str] = Field(default_factory=list)
 
 
 class RunMetrics(Record):

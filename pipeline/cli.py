@@ -8,6 +8,13 @@ import click
 from cetnet_keras.errors import GateRefused, InputError, WorkFailed
 
 _PATH = click.Path(path_type=Path)
+_max_bad_rows = click.option(
+    "--max-bad-rows",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Rows that do not fit, in all files together, that may be left out.",
+)
 
 
 @click.command(short_help="Train, evaluate, gate and push a model.")
@@ -24,13 +31,7 @@ _PATH = click.Path(path_type=Path)
     "--max-auc-drop", type=click.FloatRange(0, 1), help="How far AUC may fall below the last blessed model's."
 )
 @click.option("--allow-anomalies", is_flag=True, help="Go on where the data contradict the schema.")
-@click.option(
-    "--max-bad-rows",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Rows that do not fit, in all files together, that may be left out.",
-)
+@_max_bad_rows
 def run(
     data: Path,
     model: Path | None,
@@ -160,7 +161,8 @@ def report(output: Path) -> None:
 )
 @click.option("--split", default="test", show_default=True, type=click.Choice(["train", "eval", "test"]))
 @click.option("--output", metavar="FILE", type=_PATH, help="Write the metrics as JSON to this file.")
-def evaluate(data: Path, model: Path, split: str, output: Path | None) -> None:
+@_max_bad_rows
+def evaluate(data: Path, model: Path, split: str, output: Path | None, max_bad_rows: int) -> None:
     """Measures a pushed model with TFMA, fused and per member, on rows that may be newer than the model.
 
     \b
@@ -178,13 +180,14 @@ def evaluate(data: Path, model: Path, split: str, output: Path | None) -> None:
     if output is not None:
         _writable(output.parent)  # before the work, not after it
     with quiet() as console:
-        from pipeline.summary import ComponentProgress, metrics_table
+        from pipeline.summary import ComponentProgress, metrics_table, show_bad_rows
 
         with ComponentProgress(console, "Evaluating") as progress:
             from pipeline.evaluate_model import evaluate_model
 
-            document = evaluate_model(spec, data.parent.resolve(), version, split, progress)
+            document = evaluate_model(spec, data.parent.resolve(), version, split, progress, max_bad_rows)
         console.print(metrics_table(document, f"{version}, {split} split of {data}"))
+        show_bad_rows(console, document["bad_rows"])
     if output is not None:
         import json
 

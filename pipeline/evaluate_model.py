@@ -1,5 +1,6 @@
 """Measures a pushed model on the rows of a data spec, with TFMA and the figures that the pipeline's Evaluator has."""
 
+import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,12 +19,17 @@ from pipeline.create_pipeline import BEAM_ARGS
 from pipeline.evaluation import FUSED, custom_extractors, eval_config, metrics_document, read_metrics
 from pipeline.gates import Gates
 from pipeline.ingest import input_error_in
-from pipeline.ingest.executor import Ingest
+from pipeline.ingest.executor import BAD_ROWS, Ingest
 from pipeline.ingest.files import SPLITS, source_files
 
 
 def evaluate_model(
-    spec: DataSpec, base: Path, version: Path, split: str, progress: Callable[[str, str], None]
+    spec: DataSpec,
+    base: Path,
+    version: Path,
+    split: str,
+    progress: Callable[[str, str], None],
+    max_bad_rows: int = 0,
 ) -> dict[str, Any]:
     """Ingests the files of a spec and measures a pushed model, fused and per member, on one of their splits.
 
@@ -35,6 +41,7 @@ def evaluate_model(
         version: folder of the SavedModel.
         split: train, eval or test.
         progress: told of each step: (its name, "running" | "done").
+        max_bad_rows: rows that do not fit, in all files together, that may be left out.
     Returns:
         the contents of a metrics.json.
     Raises:
@@ -43,12 +50,12 @@ def evaluate_model(
     members = _members(spec, version)
     with tempfile.TemporaryDirectory(prefix="cetnet-evaluate-") as folder:
         progress("ExampleGen", "running")
-        _ingest(spec, base, Path(folder))
+        bad_rows = _ingest(spec, base, Path(folder), max_bad_rows)
         progress("ExampleGen", "done")
         progress("Evaluator", "running")
         output = Path(folder) / "evaluation"
         _measure(spec, members, version, Path(folder) / split, output)
-        document = metrics_document(read_metrics(output))
+        document = metrics_document(read_metrics(output)) | {"bad_rows": bad_rows}
         progress("Evaluator", "done")
     return document
 
@@ -90,19 +97,20 @@ def _signatures(version: Path) -> dict[str, Any]:
     return dict(saved.meta_graphs[0].signature_def) if saved.meta_graphs else {}
 
 
-def _ingest(spec: DataSpec, base: Path, folder: Path) -> None:
+def _ingest(spec: DataSpec, base: Path, folder: Path, max_bad_rows: int) -> dict[str, Any]:
     folders = [folder / name for name in SPLITS]
     for split in folders:
         split.mkdir()
     try:
         with beam.Pipeline(options=_options()) as pipeline:
-            ingest = Ingest(spec, source_files(spec, base), [str(split) for split in folders])
+            ingest = Ingest(spec, source_files(spec, base), [str(split) for split in folders], max_bad_rows)
             _ = pipeline | "Ingest" >> ingest
     except Exception as error:
         found = input_error_in(error)
         if found is None:
             raise
         raise found from error
+    return json.loads((folder / BAD_ROWS).read_text(encoding="utf-8"))
 
 
 def _measure(spec: DataSpec, members: list[str], version: Path, examples: Path, output: Path) -> None:

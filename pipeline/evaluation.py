@@ -13,7 +13,7 @@ from tensorflow_model_analysis import constants
 from tensorflow_model_analysis.extractors import unbatch_extractor
 
 from cetnet_keras.spec import DataSpec
-from pipeline.click_metrics import FIGURES, ClickMetric, ClickPlot, buckets_of
+from pipeline.click_metrics import FIGURES, ClickColumns, ClickMetric, ClickPlot, buckets_of
 from pipeline.gates import Gates
 from pipeline.score_buckets import ScoreBuckets
 
@@ -52,11 +52,12 @@ def eval_config(spec: DataSpec, members: Sequence[str], gates: Gates) -> tfma.Ev
     string [B], or [B, T] for a bag, padded with "". Run it with `module_path=EVALUATOR_MODULE`.
 
     Args:
-        spec: label, group and slices.
+        spec: label, group, slices, and what a row counts.
         members: names of the members, which are looked at on the whole alone.
         gates: bounds on the fused CTR on the whole. Without a baseline model TFX drops those that compare.
     """
     named = [name for name in FIGURES if spec.group is not None or not name.startswith("gauc")]
+    columns = ClickColumns(spec.group or "", spec.weight or "", spec.negative_keep_rate)
     keys = {key for keys in spec.slices for key in keys}
     model = {"signature_name": "examples", "label_key": spec.label, "model_type": constants.TF_GENERIC}
     functions = [_SLICES] if keys else []  # of the candidate alone: a baseline has its own idea of `other`
@@ -65,12 +66,12 @@ def eval_config(spec: DataSpec, members: Sequence[str], gates: Gates) -> tfma.Ev
     slices = sorted({(), *(tuple(f"slice_{key}" for key in sorted(set(keys))) for keys in spec.slices)})
     fused = tfma.MetricsSpec(
         output_names=[FUSED],
-        metrics=[*(_metric(name, spec.group, _bounds(name, gates)) for name in named), _plot(spec.group)],
+        metrics=[*(_metric(name, columns, _bounds(name, gates)) for name in named), _plot(columns)],
     )
     each_member = tfma.MetricsSpec(
         output_names=[f"{FUSED}_{member}" for member in members],
         model_names=[tfma.CANDIDATE_KEY],
-        metrics=[*(_metric(name, spec.group) for name in named), _plot(spec.group)],
+        metrics=[*(_metric(name, columns) for name in named), _plot(columns)],
     )
     return tfma.EvalConfig(
         model_specs=[candidate, baseline],
@@ -79,11 +80,13 @@ def eval_config(spec: DataSpec, members: Sequence[str], gates: Gates) -> tfma.Ev
     )
 
 
-def _metric(name: str, group: str | None, bounds: tfma.MetricThreshold | None = None) -> tfma.MetricConfig:
+def _metric(
+    name: str, columns: ClickColumns, bounds: tfma.MetricThreshold | None = None
+) -> tfma.MetricConfig:
     config = tfma.MetricConfig(
         class_name=ClickMetric.__name__,
         module=ClickMetric.__module__,
-        config=json.dumps({"name": name, "group": group or ""}),
+        config=json.dumps({"name": name} | columns._asdict()),
     )
     if bounds is not None:
         whole = [tfma.SlicingSpec()]  # a threshold that names no slice would be applied to every one
@@ -91,9 +94,9 @@ def _metric(name: str, group: str | None, bounds: tfma.MetricThreshold | None = 
     return config
 
 
-def _plot(group: str | None) -> tfma.MetricConfig:
+def _plot(columns: ClickColumns) -> tfma.MetricConfig:
     return tfma.MetricConfig(
-        class_name=ClickPlot.__name__, module=ClickPlot.__module__, config=json.dumps({"group": group or ""})
+        class_name=ClickPlot.__name__, module=ClickPlot.__module__, config=json.dumps(columns._asdict())
     )
 
 
@@ -126,21 +129,21 @@ def custom_extractors(
         tensor_adapter_config=tensor_adapter_config,
     )
     configs = [json.loads(metric.config) for spec in eval_config.metrics_specs for metric in spec.metrics]
-    groups = sorted({config["group"] for config in configs} - {""})
+    columns = sorted({config[key] for config in configs for key in ("group", "weight")} - {""})
     stages = [extractor.stage_name for extractor in extractors]
-    keep = tfma.extractors.Extractor("MetricFeatures", beam.Map(_metric_features, groups))
+    keep = tfma.extractors.Extractor("MetricFeatures", beam.Map(_metric_features, columns))
     extractors.insert(stages.index(unbatch_extractor.UNBATCH_EXTRACTOR_STAGE_NAME), keep)
     return extractors
 
 
-def _metric_features(batch: dict[str, Any], groups: list[str]) -> dict[str, Any]:
-    """Leaves a batch the groups and the candidate's slice values as its only features: each costs time a row.
+def _metric_features(batch: dict[str, Any], columns: list[str]) -> dict[str, Any]:
+    """Leaves a batch `columns` and the candidate's slice values as its only features: each costs time a row.
 
     With a baseline TFMA itself looks for slice values in both models' outputs; if one has none, in neither.
     """
     raw, computed = batch[constants.FEATURES_KEY], batch.get(constants.TRANSFORMED_FEATURES_KEY) or {}
     computed = computed.get(tfma.CANDIDATE_KEY, computed)
-    kept = {name: raw[name] for name in groups if name in raw}
+    kept = {name: raw[name] for name in columns if name in raw}
     kept |= {name: _without_padding(values) for name, values in computed.items()}
     dropped = (constants.INPUT_KEY, constants.TRANSFORMED_FEATURES_KEY)
     return {key: value for key, value in batch.items() if key not in dropped} | {constants.FEATURES_KEY: kept}

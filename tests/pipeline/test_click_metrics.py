@@ -138,6 +138,6 @@ def test_a_wrong_name_and_a_group_auc_without_a_group_are_refused() -> None:
         ClickMetric("gauc_mean")
 
 
-def test_example_weights_are_refused_and_not_ignored() -> None:
+def test_tfma_s_own_example_weights_are_refused_and_not_ignored() -> None:
     with pytest.raises(ValueError, match="does not support example weights"):
         ClickMetric("auc").computations(model_names=[""], output_names=["ctr"], example_weighted=True)

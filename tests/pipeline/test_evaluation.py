@@ -44,6 +44,7 @@ slices: [[cate], [genres], [cate, genres]]
 slice_top: 2
 splits: {train: train.csv, eval: eval.csv, test: test.csv}
 """
+COUNTED = SPEC.replace("slice_top", "weight: times\nnegative_keep_rate: 0.25\nslice_top")
 PLAIN = SPEC.replace("group: user\n", "").replace("slices: [[cate], [genres], [cate, genres]]\n", "")
 Row = dict[str, Any]
 
@@ -167,25 +168,28 @@ def _artifact(kind: type[Artifact], uri: Path) -> Artifact:
     return artifact
 
 
-def expected(rows: Sequence[Row], score: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
+def expected(
+    rows: Sequence[Row], score: Callable[[np.ndarray], np.ndarray], keep: float = 1.0
+) -> dict[str, float]:
     """The figures of some rows by scikit-learn and a loop over users; rows without a user have no group."""
     label = np.array([row["label"] for row in rows])
     ctr = score(np.array([row["z"] for row in rows]))
     user = np.array([row["user"] or "" for row in rows])
+    count = np.array([row.get("times", 1) for row in rows]) / np.where(label == 1, 1, keep)
     sizes, areas = [], []
     for name in set(user) - {""}:
         own = user == name
         if len(set(label[own])) == 2:
-            sizes.append(own.sum())
-            areas.append(roc_auc_score(label[own], ctr[own]))
+            sizes.append(count[own].sum())
+            areas.append(roc_auc_score(label[own], ctr[own], sample_weight=count[own]))
     return {
         "rows": len(rows),
         "clicks": int(label.sum()),
-        "auc": roc_auc_score(label, ctr),
+        "auc": roc_auc_score(label, ctr, sample_weight=count),
         "gauc": np.average(areas, weights=sizes),
         "gauc_mean": np.mean(areas),
-        "log_loss": log_loss(label, ctr),
-        "calibration": ctr.sum() / label.sum(),
+        "log_loss": log_loss(label, ctr, sample_weight=count),
+        "calibration": count @ ctr / (count @ label),
     }
 
 
@@ -200,7 +204,7 @@ def values_of(row: Row, key: str) -> set[str]:
     return {token if token and token in top else "other" for token in tokens}
 
 
-def check_slices(found: Sequence[Slice], rows: Sequence[Row]) -> None:
+def check_slices(found: Sequence[Slice], rows: Sequence[Row], keep: float = 1.0) -> None:
     wanted = defaultdict(list)
     for row in rows:
         for keys in (["cate"], ["genres"], ["cate", "genres"]):
@@ -209,7 +213,7 @@ def check_slices(found: Sequence[Slice], rows: Sequence[Row]) -> None:
     assert {tuple(sorted(part.values.items())) for part in found} == set(wanted)
     assert len(found) == len(wanted) == 3 + 3 + 9
     for part in found:
-        figures = expected(wanted[tuple(sorted(part.values.items()))], sigmoid)
+        figures = expected(wanted[tuple(sorted(part.values.items()))], sigmoid, keep)
         assert part.figures == pytest.approx(figures, rel=1e-5)
 
 
@@ -239,6 +243,20 @@ def test_figures_slices_and_blessing_of_a_first_model(tmp_path: Path, model: Cal
     assert document["slices"][0]["values"] == found.slices[0].values
     sizes = [part.figures["rows"] for part in found.slices if list(part.values) == ["cate"]]
     assert sizes == sorted(sizes, reverse=True)
+
+
+def test_rows_count_by_their_weight_and_kept_negatives_for_those_left_out(
+    tmp_path: Path, model: Callable[..., Path]
+) -> None:
+    rng = np.random.default_rng(8)
+    rows = [row | {"times": float(rng.choice([0.5, 1.0, 3.0]))} for row in rows_of(seed=8)]
+    folder, _ = evaluate(tmp_path, rows, model(), Gates(), spec=COUNTED)
+    found = read_metrics(folder)
+    assert found.fused == pytest.approx(expected(rows, sigmoid, 0.25), rel=1e-5)
+    assert found.members["din"] == pytest.approx(expected(rows, lambda z: sigmoid(z * z - 1), 0.25), rel=1e-5)
+    check_slices(found.slices, rows, 0.25)
+    counts = [row["times"] * (1 if row["label"] else 4) for row in rows]
+    assert read_curves(folder)["ctr"].rows.sum() == pytest.approx(sum(counts))
 
 
 def test_a_model_below_the_absolute_bounds_is_refused_with_reasons(

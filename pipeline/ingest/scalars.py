@@ -114,6 +114,8 @@ def is_list(kind: pa.DataType) -> bool:
 
 def parts(column: pa.Array) -> tuple[np.ndarray, pa.Array]:
     """How many values each row of a list column has [N] int64, and all of them end to end; a null list has none."""
+    if is_list(column.type.value_type):
+        raise UnfitType(str(column.type))
     lengths = pc.list_value_length(column).fill_null(0).to_numpy().astype(np.int64)
     return lengths, pc.list_flatten(column)
 

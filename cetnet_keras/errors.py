@@ -10,4 +10,4 @@ class WorkFailed(Exception):
 
 
 class GateRefused(Exception):
-    """Everything ran and a gate said no: the model is not blessed and is not pushed."""
+    """A gate said no, to the data or to the model: nothing is pushed."""

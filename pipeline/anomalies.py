@@ -1,12 +1,13 @@
-"""What TFDV found wrong in the data, as one error."""
+"""What TFDV found in the data that no model should come of, as one error."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from absl import logging
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
-from cetnet_keras.errors import InputError
+from cetnet_keras.errors import GateRefused, InputError
+from pipeline.split_statistics import mean_of, split_statistics
 
 _SHOWN = 3
 
@@ -27,6 +28,26 @@ def refuse_anomalies(folders: Mapping[str, Path], allow: bool) -> None:
         raise InputError(
             f"the data contradict the schema: {listed}{more}; mend the data, or run with --allow-anomalies"
         )
+
+
+def refuse_one_class(statistics: Path, splits: Iterable[str], label: str, allow: bool) -> None:
+    """Raises GateRefused where a split has rows of one class alone: nothing can be learnt, chosen or measured there.
+
+    Args:
+        statistics: what StatisticsGen wrote.
+        splits: those to look at.
+        label: the column.
+        allow: whether the run goes on; it is logged then.
+    """
+    for split in splits:
+        found = split_statistics(statistics, split)
+        if mean_of(found, label) in (0, 1):
+            which = "each" if mean_of(found, label) else "none"
+            text = f"{which} of the {int(found.num_examples):,} rows of the {split} split is a click"
+            logging.warning("%s", text)
+            if not allow:
+                cure = "give it rows of both, or run with --allow-anomalies"
+                raise GateRefused(f"{text}, expected both labels ({label} 0 and 1); {cure}")
 
 
 def anomalies_in(folder: Path) -> list[str]:

@@ -30,7 +30,11 @@ _max_bad_rows = click.option(
 @click.option(
     "--max-auc-drop", type=click.FloatRange(0, 1), help="How far AUC may fall below the last blessed model's."
 )
-@click.option("--allow-anomalies", is_flag=True, help="Go on where the data contradict the schema.")
+@click.option(
+    "--allow-anomalies",
+    is_flag=True,
+    help="Go on where the data contradict the schema, or a split has one class alone.",
+)
 @_max_bad_rows
 def run(
     data: Path,

@@ -14,18 +14,19 @@ from tfx.components import (
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.components.common.resolver import Resolver
-from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
 from tfx.types import Channel
 from tfx.types.standard_artifacts import Model, ModelBlessing
 
 from cetnet_keras.spec import DataSpec
+from pipeline.baseline import LatestComparableModelStrategy
 from pipeline.evaluation import EVALUATOR_MODULE, eval_config
 from pipeline.gate_components import DataGate, ParityGate
 from pipeline.gates import Gates
 from pipeline.ingest.component import example_gen
 from pipeline.pretrained import pretrained_files
+from pipeline.pushed_model import raw_inputs
 
 # Beam's DirectRunner first looks for another runner to download, for 20 s a pipeline, and then falls back to this one.
 # An image, which it has no use for, keeps TFX from building a package of itself for each pipeline.
@@ -64,14 +65,19 @@ def create_pipeline(job: Job, root: str, push_to: str, metadata_config: object =
     schema = ImportSchemaGen(schema_file=str(job.schema_file))
     validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"])
     data_gate = DataGate(
-        anomalies=validator.outputs["anomalies"], allow=int(job.allow_anomalies), code=job.code
+        anomalies=validator.outputs["anomalies"],
+        statistics=statistics.outputs["statistics"],
+        label=job.spec.label,
+        allow=int(job.allow_anomalies),
+        code=job.code,
     )
     transform = _transform(job, examples, schema.outputs["schema"])
     transform.add_upstream_node(data_gate)
     trainer = _trainer(job, transform, schema.outputs["schema"])
     model = trainer.outputs["model"]
     baseline = Resolver(
-        strategy_class=LatestBlessedModelStrategy,
+        strategy_class=LatestComparableModelStrategy,
+        config={"raw": raw_inputs(job.spec)},
         model=Channel(type=Model),
         model_blessing=Channel(type=ModelBlessing),
     ).with_id("LatestBlessed")

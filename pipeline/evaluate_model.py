@@ -7,11 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from apache_beam.options.pipeline_options import PipelineOptions
-from google.protobuf.message import DecodeError
-from tensorflow.core.protobuf import saved_model_pb2
 
 from cetnet_keras.errors import InputError
 from cetnet_keras.spec import DataSpec
@@ -21,6 +18,7 @@ from pipeline.gates import Gates
 from pipeline.ingest import input_error_in
 from pipeline.ingest.executor import BAD_ROWS, Ingest
 from pipeline.ingest.files import SPLITS, source_files
+from pipeline.pushed_model import raw_inputs, signatures, unfit_input
 
 
 def evaluate_model(
@@ -62,39 +60,23 @@ def evaluate_model(
 
 def _members(spec: DataSpec, version: Path) -> list[str]:
     """The names of the model's members. Raises InputError where it cannot be asked for the rows of this spec."""
-    signatures = _signatures(version)
-    outputs = signatures["examples"].outputs if "examples" in signatures else {}
-    if FUSED not in outputs or "serving_default" not in signatures:
-        found = f"found the signatures {', '.join(sorted(signatures)) or '(none)'} without an output {FUSED}"
+    found_signatures = signatures(version)
+    outputs = found_signatures["examples"].outputs if "examples" in found_signatures else {}
+    if FUSED not in outputs or "serving_default" not in found_signatures:
+        named = ", ".join(sorted(found_signatures)) or "(none)"
+        found = f"found the signatures {named} without an output {FUSED}"
         raise InputError(
             f"{version}: {found}, expected serving_default and examples; name a model that cetnet pushed"
         )
-    for name, info in sorted(signatures["serving_default"].inputs.items()):
-        has, wanted = spec.raw_types.get(name), tf.as_dtype(info.dtype).name
-        if has != wanted:
-            found = f"found {has or 'nothing'} for its input {name} in the data spec, expected {wanted}"
-            raise InputError(f"{version}: {found}; use the spec that the model was trained with")
-    sliced = signatures["slices"].outputs if "slices" in signatures else {}
+    unfit = unfit_input(found_signatures["serving_default"], raw_inputs(spec))
+    if unfit is not None:
+        raise InputError(f"{version}: {unfit}; use the spec that the model was trained with")
+    sliced = found_signatures["slices"].outputs if "slices" in found_signatures else {}
     for key in sorted({key for keys in spec.slices for key in keys}):
         if f"slice_{key}" not in sliced:
             found = f"found no values of {key!r} in the model, expected them for the slices of the data spec"
             raise InputError(f"{version}: {found}; take it out of `slices`, or train a model with it")
     return [name.removeprefix(f"{FUSED}_") for name in sorted(outputs) if name.startswith(f"{FUSED}_")]
-
-
-def _signatures(version: Path) -> dict[str, Any]:
-    path = version / "saved_model.pb"
-    try:
-        saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}); name a pushed model's folder"
-        ) from error
-    except DecodeError as error:
-        raise InputError(
-            f"{path}: found no SavedModel in it, expected a pushed model; push it again"
-        ) from error
-    return dict(saved.meta_graphs[0].signature_def) if saved.meta_graphs else {}
 
 
 def _ingest(spec: DataSpec, base: Path, folder: Path, max_bad_rows: int) -> dict[str, Any]:

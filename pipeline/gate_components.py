@@ -6,10 +6,17 @@ from pathlib import Path
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import artifact_utils
-from tfx.types.standard_artifacts import ExampleAnomalies, Examples, InfraBlessing, Model, ModelRun
+from tfx.types.standard_artifacts import (
+    ExampleAnomalies,
+    Examples,
+    ExampleStatistics,
+    InfraBlessing,
+    Model,
+    ModelRun,
+)
 
 from cetnet_keras.spec import DataSpec, parse_spec
-from pipeline.anomalies import refuse_anomalies
+from pipeline.anomalies import refuse_anomalies, refuse_one_class
 from pipeline.parity import parity_failures
 from pipeline.trainer import OFFLINE_SCORES
 
@@ -17,10 +24,21 @@ REASONS = "reasons"  # custom property of a blessing: why the gate said no, a li
 
 
 @component
-def DataGate(anomalies: InputArtifact[ExampleAnomalies], allow: Parameter[int], code: Parameter[str]) -> None:
-    """Stops the run where the data contradict the schema, unless anomalies are allowed. Raises InputError."""
+def DataGate(
+    anomalies: InputArtifact[ExampleAnomalies],
+    statistics: InputArtifact[ExampleStatistics],
+    label: Parameter[str],
+    allow: Parameter[int],
+    code: Parameter[str],
+) -> None:
+    """Stops the run where no model should come of the data, unless anomalies are allowed.
+
+    Raises:
+        InputError: the data contradict the schema. GateRefused: a split has one class alone.
+    """
     splits = artifact_utils.decode_split_names(anomalies.split_names)
     refuse_anomalies({split: Path(anomalies.uri) / f"Split-{split}" for split in splits}, allow=bool(allow))
+    refuse_one_class(Path(statistics.uri), splits, label, allow=bool(allow))
 
 
 @component

@@ -15,7 +15,7 @@ from tfx.orchestration import metadata
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 
 from cetnet_keras.cetnet import default_members, member_names
-from cetnet_keras.errors import InputError, WorkFailed
+from cetnet_keras.errors import GateRefused, InputError, WorkFailed
 from cetnet_keras.spec import DataSpec, ModelSpec
 from pipeline.artifacts import required_outputs
 from pipeline.code_digest import code_digest
@@ -67,7 +67,8 @@ def run_pipeline(
         allow_anomalies: go on where the data contradict the schema.
         max_bad_rows: rows that do not fit, in all files together, that may be left out.
     Raises:
-        InputError: rows or anomalies that stop the run. WorkFailed: a component failed.
+        InputError: rows or anomalies that stop the run. GateRefused: a split of one class. WorkFailed: a component
+            failed.
     """
     began, clock = now(), ComponentClock(progress)
     (spec, data_text, base), (model_spec, model_text) = data, model
@@ -113,6 +114,8 @@ def run_pipeline(
 def _run(pipeline: Any) -> None:
     try:
         LocalDagRunner().run(pipeline)
+    except GateRefused:
+        raise
     except Exception as error:
         refused = input_error_in(error)
         if refused is not None:

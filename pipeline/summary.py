@@ -11,6 +11,7 @@ from rich.table import Table
 
 from cetnet_keras.console import progress
 from cetnet_keras.spec import DataSpec
+from serving.version_folders import versions_on_disk
 
 METRIC_HEADS = {
     "auc": "AUC",
@@ -100,6 +101,11 @@ def show_summary(console: Console, spec: DataSpec, output: Any, result: Any, rep
     document = result.metrics
     console.print(metrics_table(document, f"{spec.name}: test split, {document['rows']:,} rows"))
     show_bad_rows(console, document["bad_rows"])
+    serving = output / "serving" / spec.name
+    pushed = versions_on_disk(serving) or {}
+    if "baseline" not in document and any(path != result.pushed for path in pushed.values()):
+        warning = "no earlier model takes the columns of this data spec, so that none was compared with"
+        console.print(f"[yellow]Warning[/yellow]: {warning}; see the log")
     if result.blessed:
         console.print(f"[green]blessed[/green] and pushed to {escape(str(result.pushed))}")
     else:
@@ -109,4 +115,5 @@ def show_summary(console: Console, spec: DataSpec, output: Any, result: Any, rep
     console.print(f"metrics  {escape(str(output / 'metrics.json'))}")
     console.print(f"report   {escape(str(report)) if report else 'could not be made'}")
     console.print(f"log      {escape(str(output / 'log.txt'))}")
-    console.print(f"serve    cetnet serve {escape(str(output / 'serving' / spec.name))}")
+    if pushed:  # what an earlier run pushed stays
+        console.print(f"serve    cetnet serve {escape(str(serving))}")

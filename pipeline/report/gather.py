@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tensorflow_metadata.proto.v0.statistics_pb2 import DatasetFeatureStatistics, DatasetFeatureStatisticsList
+from tensorflow_metadata.proto.v0.statistics_pb2 import DatasetFeatureStatistics
 
 from cetnet_keras.spec import DataSpec
 from pipeline.anomalies import anomalies_in
@@ -20,6 +20,7 @@ from pipeline.report.data import (
     SplitStatistics,
 )
 from pipeline.run_record import RunRecord
+from pipeline.split_statistics import mean_of, split_statistics
 from pipeline.training_record import TrainingRecord
 
 
@@ -41,7 +42,7 @@ def gather(spec: DataSpec, output: Path, run: RunRecord, metrics: Mapping[str, o
 
     statistics, anomalies = folder("StatisticsGen", "statistics"), folder("ExampleValidator", "anomalies")
     curves = read_curves(folder("Evaluator", "evaluation"))
-    splits = {split: _statistics(statistics / f"Split-{split}" / "FeatureStats.pb") for split in SPLITS}
+    splits = {split: split_statistics(statistics, split) for split in SPLITS}
     return ReportData(
         run=run,
         metrics=RunMetrics.model_validate(metrics),
@@ -51,23 +52,13 @@ def gather(spec: DataSpec, output: Path, run: RunRecord, metrics: Mapping[str, o
             SplitStatistics(
                 split=split,
                 rows=found.num_examples,
-                click_rate=_mean(found, spec.label),
+                click_rate=mean_of(found, spec.label),
                 anomalies=anomalies_in(anomalies / f"Split-{split}"),
             )
             for split, found in splits.items()
         ],
         columns=list(_columns(spec, splits["train"])),
     )
-
-
-def _statistics(path: Path) -> DatasetFeatureStatistics:
-    found = DatasetFeatureStatisticsList.FromString(path.read_bytes()).datasets
-    return found[0] if found else DatasetFeatureStatistics()
-
-
-def _mean(statistics: DatasetFeatureStatistics, column: str) -> float | None:
-    means = (f.num_stats.mean for f in statistics.features if f.path.step[:] == [column])
-    return next(means, None) if statistics.num_examples else None
 
 
 def _columns(spec: DataSpec, statistics: DatasetFeatureStatistics) -> Iterator[ColumnStatistics]:

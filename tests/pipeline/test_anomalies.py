@@ -1,4 +1,4 @@
-"""Data that contradict the schema stop a run; where they are allowed, it goes on to what they lead to."""
+"""Data that no model should come of stop a run; where they are allowed, it goes on to what they lead to."""
 
 from pathlib import Path
 from typing import Any
@@ -65,3 +65,23 @@ def test_one_class_in_the_test_split_is_refused(allowed: Any) -> None:
     assert allowed.metrics["fused"]["auc"] is None and allowed.metrics["fused"]["log_loss"] > 0
     assert allowed.metrics["blessed"] is False and allowed.versions == []
     assert "n/a" in allowed.stdout
+
+
+@pytest.mark.parametrize(("split", "label"), [("train", "0"), ("eval", "1")])
+def test_one_class_in_a_split_stops_the_run_before_it_trains(
+    project: Any, csv_rows: Any, write_csv: Any, run_in: Any, split: str, label: str
+) -> None:
+    splits = ("train", "eval", "test")
+    made = project(data=DATA.replace("identity: 20", "identity: 24"), model=MODEL)
+    rows = csv_rows(made / "clicks.csv")
+    for name in splits:
+        write_csv(made / f"{name}.csv", [row | {"click": label} for row in rows] if name == split else rows)
+    files = ", ".join(f"{name}: {name}.csv" for name in splits)
+    text = (made / "data.yaml").read_text(encoding="utf-8").partition("splits")[0]
+    (made / "data.yaml").write_text(f"{text}splits: {{{files}}}\n", encoding="utf-8")
+    run = run_in(made)
+    assert run.exit_code == 3, run.stdout + run.stderr
+    which = {"0": "none", "1": "each"}[label]
+    found = f"Refused: {which} of the 400 rows of the {split} split is a click, expected both labels"
+    assert run.stderr.startswith(found) and run.stderr.count("\n") == 1
+    assert run.states["StatisticsGen"] == "done" and "Transform" not in run.states

@@ -1,10 +1,14 @@
 """Wrong input to `cetnet run`: exit code 2 and one line that says where and what, and what was made before stays."""
 
 import hashlib
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 DATA = """\
@@ -95,6 +99,23 @@ def row(number: int, change: Callable[[list[bytes]], list[bytes]]) -> Callable[[
     return spoil
 
 
+def header(old: bytes, new: bytes) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        first, _, rest = (folder / "clicks.csv").read_bytes().partition(b"\n")
+        assert old in first
+        (folder / "clicks.csv").write_bytes(first.replace(old, new, 1) + b"\n" + rest)
+
+    return spoil
+
+
+def days_in_parquet(folder: Path) -> None:
+    """Two files a writer made, whose idea of a price changed between them."""
+    rows = {"user": ["u", "v"], "item": ["i", "j"], "seen": ["i", ""], "hour": ["1", "2"], "ts": [1, 2]}
+    for day, price in (("day_1", [1.0, 2.0]), ("day_2", [[1.0], [2.0]])):
+        pq.write_table(pa.table(rows | {"price": price, "click": [0, 1]}), folder / f"{day}.parquet")
+    replaced("data.yaml", "files: clicks.csv", 'files: "day_*.parquet"')(folder)
+
+
 BEFORE_TFX: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "no data spec": (removed("data.yaml"), ["data.yaml: cannot be read", "No such file"]),
     "no model spec": (removed("model.yaml"), ["model.yaml: cannot be read", "No such file"]),
@@ -104,6 +125,11 @@ BEFORE_TFX: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "a missing column": (
         replaced("clicks.csv", "price", "prize"),
         ["clicks.csv: found no column 'price'", "features.price", "did you mean 'prize'?"],
+    ),
+    "a column twice": (header(b"price", b"item"), ["clicks.csv: found column 'item' 2 times, expected once"]),
+    "Parquet of another schema": (
+        days_in_parquet,
+        ["day_2.parquet: column price: found the type list<", "expected one value a row"],
     ),
     "a header that is not UTF-8": (
         lambda folder: written("clicks.csv", b"\xff" + (folder / "clicks.csv").read_bytes())(folder),
@@ -162,6 +188,18 @@ def test_what_is_wrong_at_first_sight_is_said_before_anything_runs(
 
 IN_ROWS: dict[str, tuple[Callable[[Path], None], str]] = {
     "label": (row(7, lambda cells: [*cells[:-1], b"2"]), "row 7: column click: found '2', expected 0 or 1"),
+    "NaN label": (
+        row(8, lambda cells: [*cells[:-1], b"nan"]),
+        "row 8: column click: found 'nan', expected 0 or 1",
+    ),
+    "infinity": (
+        row(2, lambda cells: [*cells[:6], b"-inf", *cells[7:]]),
+        "row 2: column price: found '-inf', expected a number up to 3.4e38",
+    ),
+    "time": (
+        row(6, lambda cells: [cells[0], b"31.5.24", *cells[2:]]),
+        "row 6: column ts: found '31.5.24'",
+    ),
     "ragged": (row(9, lambda cells: [*cells, b"more"]), "row 9: found 16 cells, expected 15"),
     "encoding": (
         row(5, lambda cells: [b"caf\xe9", *cells[1:]]),
@@ -188,6 +226,47 @@ def test_what_is_found_in_a_row_names_file_line_and_row(
     number = int(words.split()[1].rstrip(":"))
     assert error.startswith(f"Error: {folder / 'clicks.csv'}:{number + 1}: {words}"), error
     assert "Traceback" in (output / "log.txt").read_text(encoding="utf-8", errors="replace")
+
+
+def test_columns_that_nothing_uses_are_named_once_and_do_no_harm(folder: Path, run_cetnet: Any) -> None:
+    spec = (
+        (folder / "data.yaml")
+        .read_text(encoding="utf-8")
+        .replace("  price: {type: numeric, role: candidate}\n", "")
+    )
+    (folder / "data.yaml").write_text(spec, encoding="utf-8")
+    row(1, lambda cells: [*cells[:-1], b"2"])(folder)  # so that the run ends with the first file
+    paths = ("--data", folder / "data.yaml", "--model", folder / "model.yaml", "--output", folder / "run")
+    result = run_cetnet("run", *paths)
+    assert "column click: found '2'" in result.stderr
+    assert result.stdout.count("price") == 1 and "does not use" in result.stdout
+
+
+def test_an_output_that_cannot_be_written_is_refused(folder: Path, run_cetnet: Any) -> None:
+    output = Path("/proc/cetnet")  # where not even root makes folders
+    assert not output.parent.is_dir() or str(output) in refusal(run_cetnet, folder, output)
+
+
+def test_a_full_disk_is_said_in_a_line(folder: Path) -> None:
+    """On a real file system of 400 KB, which ends with the process that mounted it."""
+    disk = folder / "disk"
+    disk.mkdir()
+    small = [
+        "unshare",
+        "--map-root-user",
+        "--mount",
+        "sh",
+        "-c",
+        'mount -t tmpfs -o size=400k tmpfs "$0" && exec "$@"',
+    ]
+    if subprocess.run([*small, disk, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine does not let a user mount a tmpfs")
+    files = ["--data", folder / "data.yaml", "--model", folder / "model.yaml", "--output", disk / "run"]
+    cetnet = [sys.executable, "-m", "cetnet_keras.cli", "run", *files]
+    ended = subprocess.run([*small, disk, *cetnet], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1, ended.stderr
+    assert ended.stderr.startswith("Error: ") and ended.stderr.count("\n") == 1
+    assert ("disk" in ended.stderr.lower() and "full" in ended.stderr) or "No space left" in ended.stderr
 
 
 def test_an_output_that_is_a_file_is_refused(folder: Path, run_cetnet: Any) -> None:

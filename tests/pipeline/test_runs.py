@@ -28,7 +28,7 @@ members: [{type: "own_members:Fragile", embedding_dim: 8, hidden: [8], cross_lay
 training: {batch_size: 32, epochs: 2, learning_rate: 0.02}
 """
 MEMBERS = '''\
-"""Members of a user's own: one that is killed while it learns, one that keeps its dropout when it serves."""
+"""Members of a user's own: one that is stopped while it learns, one that keeps its dropout when it serves."""
 import os
 import signal
 
@@ -40,6 +40,8 @@ class Fragile(Dcnv2Member):
     def output_embedding(self, features, training):
         if training and "KILLED_IN_TRAINING" in os.environ:
             os.kill(os.getpid(), signal.SIGKILL)
+        if training and "INTERRUPTED_IN_TRAINING" in os.environ:
+            os.killpg(os.getpgrp(), signal.SIGINT)  # as a terminal does at Ctrl-C
         return super().output_embedding(features, training)
 
 
@@ -80,10 +82,15 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def doomed(members: Path, project: Any, start_run: Any) -> Any:
+def search_path(members: Path) -> str:
+    """Where other processes find the user's own members."""
+    return os.pathsep.join([str(members.parent), *sys.path])
+
+
+@pytest.fixture(scope="module")
+def doomed(search_path: str, project: Any, start_run: Any) -> Any:
     """A run that will kill itself in its first training step, beside the runs below."""
-    path = os.pathsep.join([str(members.parent), *sys.path])
-    return start_run(project(data=DATA, model=MODEL), KILLED_IN_TRAINING="1", PYTHONPATH=path)
+    return start_run(project(data=DATA, model=MODEL), KILLED_IN_TRAINING="1", PYTHONPATH=search_path)
 
 
 @pytest.fixture(scope="module")
@@ -118,9 +125,15 @@ def killed(doomed: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def resumed(killed: Any, run_in: Any) -> Any:
-    """The same call once more, and nobody kills it."""
-    return run_in(killed.folder)
+def interrupted(killed: Any, search_path: str, start_run: Any) -> Any:
+    """The same call once more, until Ctrl-C in its first training step."""
+    return start_run(killed.folder, INTERRUPTED_IN_TRAINING="1", PYTHONPATH=search_path).wait()
+
+
+@pytest.fixture(scope="module")
+def resumed(interrupted: Any, run_in: Any) -> Any:
+    """The same call once more, and nobody stops it."""
+    return run_in(interrupted.folder)
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +197,8 @@ def test_a_refused_model_has_a_report_that_begins_with_the_reason(refused: Any, 
     )
     assert "There is one member, Fragile" in html and "names columns to measure by" in html
     path.unlink()
-    assert run_cetnet("report", refused.output).exit_code == 0
+    again = run_cetnet("report", refused.output)
+    assert again.exit_code == 0, again.output
     assert path.read_text(encoding="utf-8") == html
 
 
@@ -195,7 +209,14 @@ def test_a_killed_run_leaves_what_it_had_done(killed: Any) -> None:
     assert killed.metrics == {} and killed.versions == []
 
 
-def test_a_killed_run_goes_on_where_it_was(resumed: Any) -> None:
+def test_an_interrupted_run_says_so_in_a_word_and_leaves_what_was_done(interrupted: Any) -> None:
+    assert interrupted.exit_code == 130, interrupted.stderr
+    assert interrupted.stderr == "Interrupted\n"
+    assert states(interrupted, BEFORE_TRAINING) == each(BEFORE_TRAINING, "cached")
+    assert interrupted.metrics == {} and interrupted.versions == []
+
+
+def test_a_stopped_run_goes_on_where_it_was(resumed: Any) -> None:
     assert resumed.exit_code == 0, resumed.stdout + resumed.stderr
     assert states(resumed, BEFORE_TRAINING) == each(BEFORE_TRAINING, "cached")
     assert resumed.states["Trainer"] == "done"

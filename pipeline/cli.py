@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from cetnet_keras.errors import GateRefused, InputError, WorkFailed
+from cetnet_keras.errors import GateRefused, WorkFailed
+from cetnet_keras.output import output_file, output_folder, write_output
 
 _PATH = click.Path(path_type=Path)
 _max_bad_rows = click.option(
@@ -84,7 +85,7 @@ def run_and_show(
     unused = check_files(spec, data.parent)
     pretrained_files(spec, data.parent)  # before any work: what cannot be read is said at once
     output = output or Path("runs") / spec.name
-    with quiet(_writable(output) / "log.txt") as console:
+    with quiet(output_folder(output) / "log.txt") as console:
         from pipeline.summary import ComponentProgress, show_summary, show_unused
 
         check_members(model_spec, model_text, str(model), spec)
@@ -135,14 +136,6 @@ def _report(spec: Any, output: Path, result: Any, progress: Any) -> tuple[Path |
     return path, ""
 
 
-def _writable(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made ({error.strerror}); name another --output") from error
-    return folder
-
-
 @click.command(short_help="Write the report of a run anew.")
 @click.argument("output", metavar="DIR", type=_PATH)
 def report(output: Path) -> None:
@@ -182,7 +175,7 @@ def evaluate(data: Path, model: Path, split: str, output: Path | None, max_bad_r
     check_files(spec, data.parent)
     version = version_folder(model)
     if output is not None:
-        _writable(output.parent)  # before the work, not after it
+        output_file(output)
     with quiet() as console:
         from pipeline.summary import ComponentProgress, metrics_table, show_bad_rows
 
@@ -195,12 +188,7 @@ def evaluate(data: Path, model: Path, split: str, output: Path | None, max_bad_r
     if output is not None:
         import json
 
-        try:
-            output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise InputError(
-                f"{output}: cannot be written ({error.strerror}); name another --output"
-            ) from error
+        write_output(output, json.dumps(document, indent=2) + "\n")
 
 
 @click.command(short_help="The whole way on MovieLens-100K, from download to a served ranking.")

@@ -11,7 +11,6 @@ from tfx.components import (
     Trainer,
     Transform,
 )
-from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.orchestration.pipeline import Pipeline
@@ -19,14 +18,17 @@ from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
 from tfx.types import Channel
 from tfx.types.standard_artifacts import Model, ModelBlessing
 
-from cetnet_keras.spec import DataSpec
+from cetnet_keras.cetnet import default_members, member_names
+from cetnet_keras.spec import DataSpec, ModelSpec
 from pipeline.baseline import LatestComparableModelStrategy
+from pipeline.code_digest import code_digest
 from pipeline.evaluation import EVALUATOR_MODULE, eval_config
 from pipeline.gate_components import DataGate, ParityGate
 from pipeline.gates import Gates
 from pipeline.ingest.component import example_gen
 from pipeline.pretrained import pretrained_files
 from pipeline.pushed_model import raw_inputs
+from pipeline.schema_component import SpecSchema
 
 # Beam's DirectRunner first looks for another runner to download, for 20 s a pipeline, and then falls back to this one.
 # An image, which it has no use for, keeps TFX from building a package of itself for each pipeline.
@@ -41,11 +43,46 @@ class Job(NamedTuple):
     model_text: str
     members: tuple[str, ...]  # their names, in order
     base: Path  # the folder that the spec's paths are relative to
-    schema_file: Path
+    vectors: dict[str, str]  # digests of the files of pretrained vectors: another file is another model
     code: str  # digest of the source
     gates: Gates
     allow_anomalies: bool = False
     max_bad_rows: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        data: tuple[DataSpec, str, Path],
+        model: tuple[ModelSpec, str],
+        gates: Gates,
+        allow_anomalies: bool = False,
+        max_bad_rows: int = 0,
+    ) -> "Job":
+        """The job of two sound specs, whichever runner it is for; the code is what is installed here.
+
+        Args:
+            data: the data spec, its text, and the folder that its paths are relative to.
+            model: the model spec and its text.
+            gates: bounds that a model has to keep.
+            allow_anomalies: go on where the data contradict the schema.
+            max_bad_rows: rows that do not fit, in all files together, that may be left out.
+        Raises:
+            InputError: a file of pretrained vectors cannot be read.
+        """
+        (spec, data_text, base), (model_spec, model_text) = data, model
+        members = model_spec.members or default_members(spec)
+        return cls(
+            spec=spec,
+            data_text=data_text,
+            model_text=model_text,
+            members=member_names(members),
+            base=base,
+            vectors=pretrained_files(spec, base),
+            code=code_digest(members),
+            gates=gates,
+            allow_anomalies=allow_anomalies,
+            max_bad_rows=max_bad_rows,
+        )
 
 
 def create_pipeline(job: Job, root: str, push_to: str, metadata_config: object = None) -> Pipeline:
@@ -62,7 +99,7 @@ def create_pipeline(job: Job, root: str, push_to: str, metadata_config: object =
     ingest = example_gen(job.data_text, job.base, job.code, job.max_bad_rows)
     examples = ingest.outputs["examples"]
     statistics = StatisticsGen(examples=examples)
-    schema = ImportSchemaGen(schema_file=str(job.schema_file))
+    schema = SpecSchema(data_spec=job.data_text, code=job.code)
     validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"])
     data_gate = DataGate(
         anomalies=validator.outputs["anomalies"],
@@ -121,8 +158,6 @@ def _transform(job: Job, examples: Channel, schema: Channel) -> Transform:
 
 
 def _trainer(job: Job, transform: Transform, schema: Channel) -> Trainer:
-    files = pretrained_files(job.spec, job.base)  # digests: another file is another model
-    pretrained = {"base": str(job.base), "files": files} if files else {}
     return Trainer(
         run_fn="pipeline.trainer.run_fn",
         examples=transform.outputs["transformed_examples"],
@@ -133,7 +168,8 @@ def _trainer(job: Job, transform: Transform, schema: Channel) -> Trainer:
         custom_config={
             "data_spec": job.data_text,
             "model_spec": job.model_text,
-            "pretrained": pretrained,
+            "data_root": str(job.base) if job.vectors else "",  # nothing else is read from there
+            "vectors": job.vectors,
             "code": job.code,
         },
     )

@@ -1,6 +1,5 @@
 """Runs the pipeline on this machine and tells how it went."""
 
-import hashlib
 import json
 import logging
 import re
@@ -10,15 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from absl import logging as absl_logging
-from google.protobuf import text_format
 from tfx.orchestration import metadata
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 
-from cetnet_keras.cetnet import default_members, member_names
-from cetnet_keras.errors import GateRefused, InputError, WorkFailed
+from cetnet_keras.errors import GateRefused, WorkFailed
+from cetnet_keras.output import output_folder
 from cetnet_keras.spec import DataSpec, ModelSpec
 from pipeline.artifacts import required_outputs
-from pipeline.code_digest import code_digest
 from pipeline.create_pipeline import Job, create_pipeline
 from pipeline.evaluation import metrics_document, read_metrics
 from pipeline.gate_components import REASONS
@@ -26,7 +23,6 @@ from pipeline.gates import Gates
 from pipeline.ingest import input_error_in
 from pipeline.ingest.executor import BAD_ROWS
 from pipeline.run_record import ComponentClock, Progress, RunRecord, machine, now, versions
-from pipeline.schema import schema_of
 
 
 class RunResult(NamedTuple):
@@ -71,21 +67,9 @@ def run_pipeline(
             failed.
     """
     began, clock = now(), ComponentClock(progress)
-    (spec, data_text, base), (model_spec, model_text) = data, model
-    members = model_spec.members or default_members(spec)
-    tfx = output / "tfx"
-    job = Job(
-        spec=spec,
-        data_text=data_text,
-        model_text=model_text,
-        members=member_names(members),
-        base=base,
-        schema_file=_schema_file(spec, tfx),
-        code=code_digest(members),
-        gates=gates,
-        allow_anomalies=allow_anomalies,
-        max_bad_rows=max_bad_rows,
-    )
+    (spec, data_text, _), (_, model_text) = data, model
+    tfx = output_folder(output / "tfx")
+    job = Job.of(data, model, gates, allow_anomalies, max_bad_rows)
     database, serving = tfx / "metadata.sqlite", output / "serving" / spec.name
     connection = metadata.sqlite_metadata_connection_config(str(database))
     pipeline = create_pipeline(job, str(tfx / "artifacts"), str(serving), connection)
@@ -121,18 +105,6 @@ def _run(pipeline: Any) -> None:
         if refused is not None:
             raise refused from error
         raise WorkFailed(f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}") from error
-
-
-def _schema_file(spec: DataSpec, folder: Path) -> Path:
-    """Writes the schema under a name that changes with its contents, since the cache knows a file by its path."""
-    text = text_format.MessageToString(schema_of(spec))
-    path = folder / f"schema-{hashlib.sha256(text.encode()).hexdigest()[:16]}" / "schema.pbtxt"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}); name another --output") from error
-    return path
 
 
 class _ComponentLog(logging.Handler):

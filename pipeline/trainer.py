@@ -20,6 +20,7 @@ from cetnet_keras.spec.raw import MISSING
 from pipeline.dataset import dense_batch, inputs_of, records, transformed_batches
 from pipeline.evaluate_split import EvalSplit, EvaluateSplit
 from pipeline.pretrained import pretrained_tables
+from pipeline.run_parameters import with_run_parameters
 from pipeline.training_diagnostics import TableWatch, coverage, ensemble_summary
 from pipeline.training_record import TrainingRecord
 from pipeline.transform import (
@@ -50,10 +51,11 @@ class Fit(NamedTuple):
 def run_fn(fn_args: FnArgs) -> None:
     """Trains, scores some eval rows offline, keeps a record and writes the SavedModel with its signatures.
 
-    `fn_args.custom_config`: {"data_spec": text of data.yaml, "model_spec": text of model.yaml, "pretrained": {"base":
-    the folder that paths in the data spec are relative to}, where the spec has a pretrained feature}.
+    `fn_args.custom_config`: {"data_spec": text of data.yaml, "model_spec": text of model.yaml, "data_root": the folder
+    that paths in the data spec are relative to, where it has a pretrained feature} and, where a run sets some of its own,
+    pipeline.run_parameters.TRAINING_PARAMETERS.
     """
-    config = fn_args.custom_config
+    config = with_run_parameters(fn_args.custom_config)
     spec = parse_spec(DataSpec, config["data_spec"], "data.yaml")
     model_spec = parse_spec(ModelSpec, config["model_spec"], "model.yaml")
     tf.keras.utils.set_random_seed(model_spec.training.seed)
@@ -64,7 +66,7 @@ def run_fn(fn_args: FnArgs) -> None:
         model = CETNet(spec, sizes, model_spec.members, model_spec.collaboration, model_spec.fusion)
         model.compile(optimizer=optimizer_of(model_spec.training))
     tokens = partial(_tokens_of, spec, transformed)
-    model.set_pretrained(pretrained_tables(spec, Path(config["pretrained"].get("base", "")), tokens, sizes))
+    model.set_pretrained(pretrained_tables(spec, Path(config["data_root"]), tokens, sizes))
     run_dir = Path(fn_args.model_run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     held_out = EvalSplit.read(spec, transformed_batches(fn_args.eval_files, transformed, EVAL_BATCH))

@@ -33,8 +33,7 @@ def example_gen(spec_text: str, base: Path, code_digest: str, max_bad_rows: int 
     """
     base = base.resolve()
     settings, packed = struct_pb2.Struct(), any_pb2.Any()
-    settings.update({"spec": spec_text, "base": str(base), "code_digest": code_digest})
-    settings["max_bad_rows"] = str(max_bad_rows)
+    settings.update({"spec": spec_text, "code_digest": code_digest, "max_bad_rows": str(max_bad_rows)})
     packed.Pack(settings)
     return FileBasedExampleGen(
         input_base=glob.escape(str(base)),

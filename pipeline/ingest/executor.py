@@ -1,6 +1,7 @@
 """The executor of ExampleGen: a Beam pipeline from the files of a data spec to the splits of an artifact."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -51,8 +52,8 @@ class Executor(BaseBeamExecutor):
             InputError: files, columns, rows or cells that do not fit the spec, or a split without rows.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
-        config = _settings(exec_properties)
-        spec, base = parse_spec(DataSpec, config["spec"], "data spec"), Path(config["base"])
+        settings, base = _settings(exec_properties), _base(exec_properties)
+        spec = parse_spec(DataSpec, settings["spec"], "data spec")
         check_files(spec, base)
 
         examples = output_dict[standard_component_specs.EXAMPLES_KEY]
@@ -63,7 +64,7 @@ class Executor(BaseBeamExecutor):
             fileio.makedirs(folder)
         try:
             with self._make_beam_pipeline() as pipeline:
-                ingest = Ingest(spec, source_files(spec, base), folders, int(config["max_bad_rows"]))
+                ingest = Ingest(spec, source_files(spec, base), folders, int(settings["max_bad_rows"]))
                 _ = pipeline | "Ingest" >> ingest
         except Exception as error:
             found = input_error_in(error)
@@ -72,6 +73,11 @@ class Executor(BaseBeamExecutor):
             raise found from error
         examples_utils.set_payload_format(artifact, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
         examples_utils.set_file_format(artifact, "tfrecords_gzip")
+
+
+def _base(exec_properties: dict[str, Any]) -> Path:
+    """The folder of the spec: `input_base` is a pattern, in which `glob.escape` has put brackets round wildcards."""
+    return Path(re.sub(r"\[([*?[])\]", r"\1", exec_properties[standard_component_specs.INPUT_BASE_KEY]))
 
 
 def _settings(exec_properties: dict[str, Any]) -> dict[str, str]:

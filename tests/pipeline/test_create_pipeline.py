@@ -18,17 +18,17 @@ label: click
 features: {item: {type: categorical, role: candidate}}
 splits: {train: a.csv, eval: b.csv, test: c.csv}
 """
-OURS = {"ExampleGen", "DataGate", "Transform", "Trainer", "ParityGate"}
+OURS = {"ExampleGen", "SpecSchema", "DataGate", "Transform", "Trainer", "ParityGate"}
 CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {
     "a line of data.yaml": (
         {"data_text": DATA + "# more"},
-        {"ExampleGen", "Transform", "Trainer", "ParityGate"},
+        {"ExampleGen", "SpecSchema", "Transform", "Trainer", "ParityGate"},
     ),
     "a line of model.yaml": ({"model_text": "training: {epochs: 3}"}, {"Trainer"}),
     "a line of code": ({"code": "d1"}, OURS),
     "a bound": ({"gates": Gates(min_auc=0.7)}, {"Evaluator"}),
     "a member": ({"members": ("din", "dhen")}, {"Evaluator"}),
-    "the schema": ({"schema_file": Path("other.pbtxt")}, {"ImportSchemaGen"}),
+    "a file of pretrained vectors": ({"vectors": {"v.npz": "d1"}}, {"Trainer"}),
     "what is allowed": ({"allow_anomalies": True}, {"DataGate"}),
     "the folder of the data": ({"base": Path("/elsewhere")}, {"ExampleGen"}),
 }
@@ -42,7 +42,7 @@ def properties(**changes: Any) -> dict[str, dict[str, str]]:
         model_text="",
         members=("dcnv2",),
         base=Path("/data"),
-        schema_file=Path("schema.pbtxt"),
+        vectors={},
         code="d0",
         gates=Gates(),
     )

@@ -56,11 +56,13 @@ setup(
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
     python_requires=">=3.10,<3.14",
-    packages=[  # kubeflow, once there, is a namespace package: the SDK of that name has the __init__.py
+    packages=[  # kubeflow itself is a namespace: the SDK of that name has the __init__.py, and ours would overwrite it
         "cetnet_keras",
         "cetnet_keras.members",
         "cetnet_keras.spec",
         "cetnet_keras.spec.infer",
+        "kubeflow.cetnet",
+        "kubeflow.cetnet.rules",
         "pipeline",
         "pipeline.ingest",
         "pipeline.report",
@@ -96,6 +98,7 @@ setup(
             "evaluate = pipeline.cli:evaluate",
             "report = pipeline.cli:report",
             "demo = pipeline.cli:demo",
+            "kubeflow = kubeflow.cetnet.cli:kubeflow",
         ],
     },
 )

@@ -15,7 +15,7 @@ settings.register_profile(
 )  # the first call of a TensorFlow function traces for seconds
 settings.load_profile("cetnet")
 
-FLOORS = ["cetnet_keras", "serving", "pipeline"]
+FLOORS = ["cetnet_keras", "serving", "pipeline", "kubeflow"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

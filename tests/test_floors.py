@@ -109,7 +109,16 @@ def loaded_by(code: str) -> set[str]:
     return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
 
 
-@pytest.mark.parametrize("call", [["--help"], ["spec", "--help"], ["serve", "--help"], ["run", "--help"]])
+@pytest.mark.parametrize(
+    "call",
+    [
+        ["--help"],
+        ["spec", "--help"],
+        ["serve", "--help"],
+        ["run", "--help"],
+        ["kubeflow", "compile", "--help"],
+    ],
+)
 def test_help_loads_nothing_heavy(call: list[str]) -> None:
     code = f"from cetnet_keras.cli import main\nmain({call}, standalone_mode=False)"
     assert loaded_by(code) & HEAVY == set()

@@ -17,8 +17,11 @@ splits: {train: [a/*.csv, more.csv], eval: {column: user, fraction: 0.5}, test: 
 """
 
 
+DATA = "rows [1]?"  # a folder's name may hold wildcards
+
+
 def write(folder: Path, rows: int) -> None:
-    (folder / "a").mkdir(exist_ok=True)
+    (folder / "a").mkdir(parents=True)
     for name in ("a/1.csv", "a/2.csv", "more.csv", "b.csv"):
         lines = "".join(f"u{n % 7},i{n},{n},{n % 2}\n" for n in range(rows))
         (folder / name).write_text("user,item,ts,y\n" + lines)
@@ -34,7 +37,7 @@ def run(folder: Path, spec: str, digest: str = "1") -> None:
         pipeline.Pipeline(
             "ingest",
             str(folder / "root"),
-            components=[example_gen(spec, folder, digest)],
+            components=[example_gen(spec, folder / DATA, digest)],
             metadata_connection_config=metadata.sqlite_metadata_connection_config(str(folder / "mlmd.db")),
             enable_cache=True,
             beam_pipeline_args=["--runner=FnApiRunner", "--sdk_container_image=local"],
@@ -61,7 +64,7 @@ def contents(artifact: Path) -> dict[str, list[Any]]:
 
 
 def test_cache_answers_only_what_has_not_changed(tmp_path: Path) -> None:
-    write(tmp_path, 20)
+    write(tmp_path / DATA, 20)
     run(tmp_path, SPEC)
     run(tmp_path, SPEC)
     assert len(runs(tmp_path)) == 1
@@ -71,11 +74,11 @@ def test_cache_answers_only_what_has_not_changed(tmp_path: Path) -> None:
     assert contents(first) and contents(first) == contents(second)
     run(tmp_path, SPEC.replace("time: ts", "time: ts, max_length: 5"))
     assert len(runs(tmp_path)) == 3
-    (tmp_path / "more.csv").write_text("user,item,ts,y\nu1,new,5,1\n")
+    (tmp_path / DATA / "more.csv").write_text("user,item,ts,y\nu1,new,5,1\n")
     run(tmp_path, SPEC)
     assert len(runs(tmp_path)) == 4
     assert contents(runs(tmp_path)[-1]) != contents(first)
-    (tmp_path / "more.csv").write_text("user,item,ts,y\nu1,new,5,maybe\n")
+    (tmp_path / DATA / "more.csv").write_text("user,item,ts,y\nu1,new,5,maybe\n")
     with pytest.raises(InputError, match=r"more\.csv:2: row 1: column y: found 'maybe'"):
         run(tmp_path, SPEC)
 

@@ -1,0 +1,179 @@
+"""`cetnet kubeflow`: packages for Kubeflow Pipelines. What is heavy is imported when a command runs."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cetnet_keras.output import output_file, write_output
+from kubeflow.cetnet.options import PIPELINE_ROOT, Options, Volume, default_image
+
+if TYPE_CHECKING:
+    from cetnet_keras.spec import DataSpec
+
+_PATH = click.Path(path_type=Path)
+_CLAIM = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+
+
+class _Volume(click.ParamType):
+    name = "claim:mount"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Volume:
+        claim, _, mount = str(value).partition(":")
+        if not _CLAIM.fullmatch(claim) or not mount.startswith("/"):
+            expected = "expected the name of a claim and an absolute path, as in rows:/data"
+            self.fail(f"found {value!r}, {expected}", param, ctx)
+        return Volume(claim, mount)
+
+
+def _in_the_pods(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not value.startswith("/"):
+        raise click.BadParameter(f"found {value!r}, expected an absolute path in the pods, such as /data")
+    return value
+
+
+def _root(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    if not value.startswith(("minio://", "s3://", "gs://")):
+        expected = "expected an address that starts with minio://, s3:// or gs://; there are no file roots"
+        raise click.BadParameter(f"found {value!r}, {expected}")
+    return value
+
+
+@click.group()
+def kubeflow() -> None:
+    """Compiles the pipeline for Kubeflow Pipelines.
+
+    \b
+    Example:
+      cetnet kubeflow compile --data data.yaml --output pipeline.yaml
+    """
+
+
+@kubeflow.command(name="compile", short_help="Write the package for Kubeflow Pipelines v2.")
+@click.option("--data", required=True, metavar="DATA.YAML", type=_PATH, help="The data spec.")
+@click.option(
+    "--model",
+    metavar="MODEL.YAML",
+    type=_PATH,
+    help="Members, fusion and training.  [default: a sound model]",
+)
+@click.option("--output", required=True, metavar="FILE", type=_PATH, help="The package, as YAML.")
+@click.option(
+    "--target", default="kfp", show_default=True, type=click.Choice(["kfp"]), help="What it is for."
+)
+@click.option("--display-name", metavar="TEXT", help="What the pages show.  [default: the spec's name]")
+@click.option("--image", metavar="IMAGE", help="What all steps run in.  [default: cetnet:VERSION]")
+@click.option(
+    "--pipeline-root",
+    default=PIPELINE_ROOT,
+    show_default=True,
+    callback=_root,
+    metavar="ADDRESS",
+    help="Where artifacts go.",
+)
+@click.option(
+    "--data-root",
+    default="/data",
+    show_default=True,
+    callback=_in_the_pods,
+    metavar="PATH",
+    help="Where pods find what the data spec's paths start at; a run may name another.",
+)
+@click.option(
+    "--pvc",
+    "volumes",
+    multiple=True,
+    type=_Volume(),
+    metavar="CLAIM:PATH",
+    help="A volume for rows or pushed models; repeat it for more.",
+)
+@click.option(
+    "--push-to",
+    callback=_in_the_pods,
+    metavar="PATH",
+    help="Push to PATH/NAME on a volume.  [default: the artifact alone]",
+)
+@click.option("--storage-secret", metavar="NAME", help="Secret with the keys accesskey and secretkey.")
+@click.option("--cpu", default=4.0, show_default=True, type=click.FloatRange(min=0.1), help="Cores a step.")
+@click.option("--memory", default=16.0, show_default=True, type=click.FloatRange(min=1), help="GB a step.")
+@click.option(
+    "--accelerators", default=0, show_default=True, type=click.IntRange(min=0), help="Of the trainer."
+)
+@click.option("--accelerator-type", default="nvidia.com/gpu", show_default=True, metavar="RESOURCE")
+@click.option(
+    "--retries", default=2, show_default=True, type=click.IntRange(0, 10), help="Of a step that fails."
+)
+@click.option("--min-auc", type=click.FloatRange(0, 1), help="AUC that a model has to reach to be pushed.")
+@click.option(
+    "--max-auc-drop", type=click.FloatRange(0, 1), help="How far AUC may fall below the last blessed model's."
+)
+@click.option("--allow-anomalies", is_flag=True, help="Go on where the data contradict the schema.")
+def compile_(
+    data: Path,
+    model: Path | None,
+    output: Path,
+    target: str,
+    min_auc: float | None,
+    max_auc_drop: float | None,
+    allow_anomalies: bool,
+    **options: Any,
+) -> None:
+    """Compiles the pipeline that `cetnet run` runs into a package that a Kubeflow Pipelines v2 server takes.
+
+    Neither rows nor a cluster are needed here. The same specs, options and release give the same bytes everywhere.
+
+    \b
+    Example:
+      cetnet kubeflow compile --data data.yaml --output pipeline.yaml
+      cetnet kubeflow compile --data data.yaml --output pipeline.yaml --pvc rows:/data --image registry/cetnet:1
+    """
+    from cetnet_keras.console import quiet
+    from cetnet_keras.spec import ModelSpec, check_members, load_data_spec, parse_spec, read_text
+
+    spec = load_data_spec(data)
+    data_text, model_text = read_text(data), read_text(model) if model else ""
+    model_spec = parse_spec(ModelSpec, model_text, str(model))
+    given = _options(spec, options)
+    output_file(output)
+    with quiet() as console:
+        from pipeline.summary import ComponentProgress
+
+        check_members(model_spec, model_text, str(model), spec)
+        with ComponentProgress(console, "Compiling"):
+            from kubeflow.cetnet.compiler import compile_package
+            from pipeline.create_pipeline import Job
+            from pipeline.gates import Gates
+
+            bounds = {"min_auc": min_auc, "max_auc_drop": max_auc_drop}
+            gates = Gates(**{name: value for name, value in bounds.items() if value is not None})
+            job = Job.of((spec, data_text, data.parent), (model_spec, model_text), gates, allow_anomalies)
+            package = compile_package(job, given)
+        write_output(output, package.text())
+        console.print(f"package  {output}", markup=False)
+        console.print(f"image    {given.image}", markup=False)
+        for note in _notes(spec, given):
+            console.print(f"note     {note}", markup=False)
+
+
+def _options(spec: "DataSpec", given: dict[str, Any]) -> Options:
+    """Raises UsageError where --push-to is not on a volume: a pod's own folder goes with the pod."""
+    own = {"image": given["image"] or default_image(), "display_name": given["display_name"] or spec.name}
+    options = Options(**given | own)
+    if options.push_to and not any(volume.holds(options.push_to) for volume in options.volumes):
+        found = f"--push-to {options.push_to} is on no volume, where it would be lost with the pod"
+        raise click.UsageError(f"{found}; add --pvc CLAIM:{options.push_to}")
+    return options
+
+
+def _notes(spec: "DataSpec", options: Options) -> list[str]:
+    """What only the user knows to be right."""
+    from pipeline.ingest.files import split_patterns
+
+    absolute = [p for patterns in split_patterns(spec).values() for p in patterns if p.startswith("/")]
+    notes = [f"{path} in the data spec has to be there in the pods" for path in dict.fromkeys(absolute)]
+    if not any(volume.holds(options.data_root) for volume in options.volumes):
+        notes.append(f"no --pvc holds {options.data_root}: the pods need the rows there all the same")
+    if not options.storage_secret:
+        notes.append("no --storage-secret: the pods need the right to read and write the pipeline root")
+    return notes

@@ -1,0 +1,78 @@
+"""From a job to a package: TFX's compiler, then one rewrite after another, then the rules."""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import (
+    KubeflowV2DagRunner,
+    KubeflowV2DagRunnerConfig,
+)
+
+from cetnet_keras.errors import InputError, WorkFailed
+from cetnet_keras.spec import ModelSpec, parse_spec
+from kubeflow.cetnet import own_tasks, passes
+from kubeflow.cetnet.names import kebab
+from kubeflow.cetnet.options import Options
+from kubeflow.cetnet.package import Package
+from kubeflow.cetnet.parameters import run_parameters, with_parameters
+from kubeflow.cetnet.platform_document import platform_document
+from kubeflow.cetnet.rules import broken_rules
+from pipeline.create_pipeline import Job, create_pipeline
+
+_SCRATCH = "/tmp/cetnet/serving"  # in the pod: without a volume the artifact `pushed_model` is what stays
+
+
+def compile_package(job: Job, options: Options) -> Package:
+    """Compiles the pipeline that `create_pipeline` makes of the job for open-source Kubeflow Pipelines v2.
+
+    Nothing of this machine is in the package: the job's `base` is not read, `data_root` stands in its place.
+
+    Raises:
+        InputError: a text that Kubeflow would change on the way.
+        WorkFailed: what was made breaks a rule; the message names it.
+    """
+    _refuse_placeholders(job, options)
+    training = parse_spec(ModelSpec, job.model_text, "model.yaml").training
+    parameters = run_parameters(training, options.data_root, job.allow_anomalies)
+    spec = passes.bare_spec(_compiled_by_tfx(job, options))
+    spec = passes.with_kebab_ids(spec)
+    spec = own_tasks.with_data_fingerprint(spec, options.image)
+    spec = own_tasks.with_baseline_resolver(spec, options.image)
+    spec = own_tasks.with_register_blessed(spec, options.image)
+    spec = with_parameters(spec, parameters)
+    spec = passes.with_entrypoint(spec, options.image)
+    spec = passes.with_caching(spec, never=own_tasks.OWN_TASKS)
+    spec = passes.with_retries(spec, options.retries)
+    spec = passes.with_resources(spec, options)
+    spec = passes.with_header(spec, options, f"cetnet-{version('cetnet')}")
+    package = Package(spec, platform_document(options))
+    broken = broken_rules(package)
+    if broken:
+        raise WorkFailed(f"the package would not run: {'; '.join(broken[:3])}")
+    return package
+
+
+def _compiled_by_tfx(job: Job, options: Options) -> dict[str, Any]:
+    name = kebab(job.spec.name)  # of the pipeline; what is pushed keeps the name that the spec has
+    spec = job.spec.model_copy(update={"name": name})
+    push_to = f"{options.push_to or _SCRATCH}/{job.spec.name}"
+    pipeline = create_pipeline(
+        job._replace(spec=spec, base=Path(options.data_root)), options.pipeline_root, push_to
+    )
+    config = KubeflowV2DagRunnerConfig(default_image=options.image, use_pipeline_spec_2_1=True)
+    compiled: dict[str, Any] = KubeflowV2DagRunner(config).run(pipeline, write_out=False)
+    return compiled
+
+
+def _refuse_placeholders(job: Job, options: Options) -> None:
+    """The launcher replaces `{{$...}}` wherever it stands, in the texts of the specs too."""
+    texts = {"data spec": job.data_text, "model spec": job.model_text}
+    for name, text in (
+        texts | {f"--{k.replace('_', '-')}": str(v) for k, v in options._asdict().items()}
+    ).items():
+        if "{{$" in text:
+            line = f":{text[: text.index('{{$')].count(chr(10)) + 1}" if name in texts else ""
+            raise InputError(
+                f"{name}{line}: found '{{{{$', which Kubeflow replaces by something else; write it differently"
+            )

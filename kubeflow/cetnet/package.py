@@ -1,0 +1,76 @@
+"""A package: one pipeline spec and at most one platform document, as canonical YAML."""
+
+import re
+from typing import Any, NamedTuple
+
+import yaml
+
+from cetnet_keras.errors import InputError
+
+Spec = dict[str, Any]
+
+# Plain scalars that no reader of YAML 1.1 or 1.2 takes for anything but text; Go's and Python's differ on 1e3, 0o7, y
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9]*([._/-]?[A-Za-z0-9]+)+")
+
+
+class Package(NamedTuple):
+    """What the API server is given."""
+
+    spec: Spec  # PipelineSpec as JSON has it
+    platform: Spec | None = None  # {"platforms": {"kubernetes": ...}}
+
+    def text(self) -> str:
+        """The package as YAML; the same package is the same text on every machine."""
+        documents = [self.spec] if self.platform is None else [self.spec, self.platform]
+        return yaml.dump_all(
+            [_whole_numbers(document) for document in documents],
+            Dumper=_Dumper,
+            sort_keys=True,
+            allow_unicode=True,
+            default_flow_style=False,
+            width=2**31,  # no line is folded
+            explicit_start=len(documents) > 1,
+        )
+
+
+def read_package(text: str, name: str) -> Package:
+    """The package that a text holds; what is in its documents is for the rules to judge.
+
+    Raises:
+        InputError: not YAML, or not one pipeline spec with at most one platform document.
+    """
+    try:
+        documents = [document for document in yaml.safe_load_all(text) if document is not None]
+    except yaml.YAMLError as error:
+        raise InputError(f"{name}: not valid YAML: {error}; compile it again") from error
+    if not all(isinstance(document, dict) for document in documents):
+        raise InputError(f"{name}: found a document that is no mapping; compile it again")
+    platforms = [document for document in documents if "platforms" in document]
+    specs = [document for document in documents if "platforms" not in document]
+    if len(specs) != 1 or len(platforms) > 1:
+        found = f"found {len(specs)} pipeline specs and {len(platforms)} platform documents"
+        raise InputError(f"{name}: {found}, expected one and at most one; compile it again")
+    return Package(specs[0], platforms[0] if platforms else None)
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        """Writes out what occurs twice: anchors would depend on which objects happen to be shared."""
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    style = None if _PLAIN.fullmatch(value) else "|" if "\n" in value else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def _whole_numbers(value: Any) -> Any:
+    """Protos know one kind of number: 1.0 is written 1."""
+    if isinstance(value, dict):
+        return {key: _whole_numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole_numbers(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,0 +1,73 @@
+"""What a run of the package can be given, and which input of which task each value reaches."""
+
+from copy import deepcopy
+from typing import Any, NamedTuple
+
+from cetnet_keras.spec import TrainingSpec
+from kubeflow.cetnet.entrypoint_call import RUN_PARAMETER
+from kubeflow.cetnet.own_tasks import FINGERPRINT
+from kubeflow.cetnet.package import Spec
+from kubeflow.cetnet.steps import root_parameters, steps
+from pipeline.run_parameters import TRAINING_PARAMETERS
+
+_KINDS = {int: "NUMBER_INTEGER", float: "NUMBER_DOUBLE"}
+
+
+class RunParameter(NamedTuple):
+    """A parameter of the pipeline. Only a whole execution property can be one; a nested one is an input rt_NAME."""
+
+    name: str
+    kind: str  # its parameterType
+    default: str | int | float
+    description: str
+    reaches: tuple[tuple[str, str], ...]  # (task, input)
+
+
+def run_parameters(training: TrainingSpec, data_root: str, allow_anomalies: bool) -> list[RunParameter]:
+    """All parameters of a package, with what was compiled in as defaults."""
+    found = [
+        RunParameter(
+            "data_root",
+            "STRING",
+            data_root,
+            "folder, as the pods see it, that the paths of the data spec start at",
+            ((FINGERPRINT, "input_base"), ("example-gen", "input_base")),
+        ),
+        RunParameter(
+            "allow_anomalies",
+            "NUMBER_INTEGER",  # a boolean would not fit the gate's input
+            int(allow_anomalies),
+            "1 goes on where the data contradict the schema, 0 stops",
+            (("data-gate", "allow"),),
+        ),
+    ]
+    for name in TRAINING_PARAMETERS:
+        value, field = getattr(training, name), TrainingSpec.model_fields[name]
+        reached = (("trainer", f"{RUN_PARAMETER}{name}"),)
+        found.append(
+            RunParameter(name, _KINDS[type(value)], value, f"training: {field.description}", reached)
+        )
+    return found
+
+
+def with_parameters(spec: Spec, parameters: list[RunParameter]) -> Spec:
+    """Declares the parameters at the root, with their defaults, and leads them to their tasks."""
+    spec = deepcopy(spec)
+    found = {step.name: step for step in steps(spec)}
+    definitions: dict[str, Any] = spec["root"].setdefault("inputDefinitions", {})
+    definitions["parameters"] = root_parameters(spec) | {
+        parameter.name: {
+            "parameterType": parameter.kind,
+            "defaultValue": parameter.default,
+            "isOptional": True,
+            "description": parameter.description,
+        }
+        for parameter in parameters
+    }
+    for parameter in parameters:
+        for name, key in parameter.reaches:
+            declared = found[name].component["inputDefinitions"]["parameters"]
+            declared.setdefault(key, {"parameterType": parameter.kind})
+            given = found[name].task["inputs"].setdefault("parameters", {})
+            given[key] = {"componentInputParameter": parameter.name}
+    return spec

@@ -1,0 +1,51 @@
+"""Rules about when and how often tasks run."""
+
+import re
+from collections.abc import Iterator
+
+from kubeflow.cetnet.own_tasks import OWN_TASKS
+from kubeflow.cetnet.package import Package
+from kubeflow.cetnet.steps import root_tasks, steps
+
+_RETRY = ("maxRetryCount", "backoffDuration", "backoffFactor", "backoffMaxDuration")
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?s")
+
+
+def iterators(package: Package) -> Iterator[str]:
+    """No task iterates over artifacts (`dag.go`: not implemented)."""
+    for name, task in root_tasks(package.spec).items():
+        if "artifactIterator" in task:
+            yield f"task {name} has an artifactIterator"
+
+
+def conditions(package: Package) -> Iterator[str]:
+    """A condition asks only for inputs that the task declares: a missing key is an error to the driver, not false."""
+    for step in steps(package.spec):
+        text = step.task.get("triggerPolicy", {}).get("condition", "")
+        for kind, name in re.findall(r"inputs\.(artifacts|parameter_values)\['([^']*)'\]", text):
+            if name not in step.declared("input", "parameters" if kind != "artifacts" else kind):
+                yield f"task {step.name}: its condition asks for {name}, which is no input of it"
+
+
+def caching(package: Package) -> Iterator[str]:
+    """Tasks that look at or change what lies outside are never cached; `cacheKey` is not known to older backends."""
+    for name, task in root_tasks(package.spec).items():
+        options = task.get("cachingOptions", {})
+        if name in OWN_TASKS and options.get("enableCache"):
+            yield f"task {name} is cached, expected enableCache: false"
+        if "cacheKey" in options:
+            yield f"task {name} has a cacheKey, which backends before 2.15 refuse"
+
+
+def retries(package: Package) -> Iterator[str]:
+    """A retry policy has what releases from 2.4.1 on know, and counts at least one retry."""
+    for name, task in root_tasks(package.spec).items():
+        policy = task.get("retryPolicy")
+        if policy is None:
+            continue
+        unknown = sorted(set(policy) - set(_RETRY))
+        if unknown or policy.get("maxRetryCount", 0) < 1:
+            yield f"task {name}: found {unknown or policy}, expected {', '.join(_RETRY)}"
+        for key in ("backoffDuration", "backoffMaxDuration"):
+            if not _SECONDS.fullmatch(str(policy.get(key, "0s"))):
+                yield f"task {name}: {key}: found {policy[key]!r}, expected seconds as in 30s"

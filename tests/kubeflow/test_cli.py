@@ -1,0 +1,105 @@
+"""`cetnet kubeflow compile` on what is wrong: one line, exit code 2, or 1 with the rule; an earlier package stays."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def earlier(folder: Path) -> Iterator[Path]:
+    """A folder with a package that must survive."""
+    package = folder / "pipeline.yaml"
+    package.write_text("an earlier package\n", encoding="utf-8")
+    yield folder
+    assert package.read_text(encoding="utf-8") == "an earlier package\n"
+
+
+def replaced(folder: Path, old: str, new: str) -> None:
+    text = (folder / "data.yaml").read_text(encoding="utf-8")
+    assert old in text
+    (folder / "data.yaml").write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def refusal(result: Any, code: int = 2) -> str:
+    assert result.exit_code == code, result.output
+    assert result.stderr.count("\n") == 1 and result.stderr.startswith("Error: "), result.stderr
+    return str(result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("group:", "groups:", "data.yaml:3: groups: unknown key"),
+        ("vocabulary: item", "vocabulary: itm", "data.yaml:8: features.seen.vocabulary: found 'itm'"),
+        ("features:", "features: [", "data.yaml:"),
+        ("splits:", "# splits:", "splits: missing"),
+        ("label: click", "label: click # {{$.x}}", "data spec:2: found '{{$', which Kubeflow replaces"),
+    ],
+)
+def test_a_wrong_data_spec_is_refused(
+    earlier: Path, run_compile: Any, old: str, new: str, words: str
+) -> None:
+    replaced(earlier, old, new)
+    assert words in refusal(run_compile(earlier))
+
+
+def test_a_wrong_model_spec_is_refused(earlier: Path, run_compile: Any) -> None:
+    (earlier / "model.yaml").write_text("members: [{type: dinn}]\n", encoding="utf-8")
+    assert "model.yaml:1: members.0.type" in refusal(run_compile(earlier))
+
+
+def test_a_spec_that_is_not_there_is_refused(earlier: Path, run_compile: Any) -> None:
+    (earlier / "data.yaml").unlink()
+    assert "data.yaml: cannot be read" in refusal(run_compile(earlier))
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("data.yaml/pipeline.yaml", "cannot be made"),
+        (".", "found a folder, expected a file to write"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_refused(
+    earlier: Path, run_compile: Any, output: str, words: str
+) -> None:
+    error = refusal(run_compile(earlier, "--output", str(earlier / output)))
+    assert words in error and "name another --output" in error
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--push-to", "/models"], "--push-to /models is on no volume"),
+        (["--push-to", "/models", "--pvc", "m:/mod"], "add --pvc CLAIM:/models"),
+        (["--pvc", "rows"], "expected the name of a claim and an absolute path"),
+        (["--pvc", "Rows:/data"], "expected the name of a claim and an absolute path"),
+        (["--data-root", "data"], "expected an absolute path in the pods"),
+        (["--pipeline-root", "/mnt/runs"], "there are no file roots"),
+        (["--target", "vertex"], "'vertex' is not 'kfp'"),
+    ],
+)
+def test_a_wrong_option_is_refused(earlier: Path, run_compile: Any, options: list[str], words: str) -> None:
+    result = run_compile(earlier, *options)
+    assert result.exit_code == 2 and words in " ".join(result.stderr.split())
+
+
+def test_a_package_that_would_not_run_is_not_written_and_the_rule_is_named(
+    earlier: Path, run_compile: Any
+) -> None:
+    with (earlier / "data.yaml").open("a", encoding="utf-8") as file:
+        file.write("# a long comment" * 8000)
+    error = refusal(run_compile(earlier), code=1)
+    assert "argument-size: task " in error and "expected fewer than 131,072" in error
+
+
+def test_notes_say_what_the_pods_need(folder: Path, run_compile: Any) -> None:
+    replaced(folder, "test.csv", "/shared/test.csv")
+    result = run_compile(folder, "--data-root", "/rows")
+    assert result.exit_code == 0, result.output
+    for words in ("/shared/test.csv in the data spec", "no --pvc holds /rows", "no --storage-secret"):
+        assert words in result.stdout
+    result = run_compile(folder, "--data-root", "/rows/x", "--pvc", "rows:/rows", "--storage-secret", "s")
+    assert result.stdout.count("note ") == 1

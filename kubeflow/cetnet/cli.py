@@ -170,8 +170,10 @@ def _notes(spec: "DataSpec", options: Options) -> list[str]:
     """What only the user knows to be right."""
     from pipeline.ingest.files import split_patterns
 
-    absolute = [p for patterns in split_patterns(spec).values() for p in patterns if p.startswith("/")]
-    notes = [f"{path} in the data spec has to be there in the pods" for path in dict.fromkeys(absolute)]
+    paths = [pattern for patterns in split_patterns(spec).values() for pattern in patterns]
+    paths += [feature.file for feature in spec.pretrained.values()]
+    absolute = dict.fromkeys(path for path in paths if path.startswith("/"))
+    notes = [f"{path} in the data spec has to be there in the pods" for path in absolute]
     if not any(volume.holds(options.data_root) for volume in options.volumes):
         notes.append(f"no --pvc holds {options.data_root}: the pods need the rows there all the same")
     if not options.storage_secret:

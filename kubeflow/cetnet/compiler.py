@@ -10,7 +10,6 @@ from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import (
 )
 
 from cetnet_keras.errors import InputError, WorkFailed
-from cetnet_keras.spec import ModelSpec, parse_spec
 from kubeflow.cetnet import own_tasks, passes
 from kubeflow.cetnet.names import kebab
 from kubeflow.cetnet.options import Options
@@ -33,24 +32,27 @@ def compile_package(job: Job, options: Options) -> Package:
         WorkFailed: what was made breaks a rule; the message names it.
     """
     _refuse_placeholders(job, options)
-    training = parse_spec(ModelSpec, job.model_text, "model.yaml").training
-    parameters = run_parameters(training, options.data_root, job.allow_anomalies)
     spec = passes.bare_spec(_compiled_by_tfx(job, options))
     spec = passes.with_kebab_ids(spec)
     spec = own_tasks.with_data_fingerprint(spec, options.image)
     spec = own_tasks.with_baseline_resolver(spec, options.image)
     spec = own_tasks.with_register_blessed(spec, options.image)
-    spec = with_parameters(spec, parameters)
+    spec = with_parameters(spec, run_parameters(job, options.data_root))
     spec = passes.with_entrypoint(spec, options.image)
     spec = passes.with_caching(spec, never=own_tasks.OWN_TASKS)
     spec = passes.with_retries(spec, options.retries)
     spec = passes.with_resources(spec, options)
     spec = passes.with_header(spec, options, f"cetnet-{version('cetnet')}")
-    package = Package(spec, platform_document(options))
+    package = Package(spec, platform_document(options, _mounted_by(job)))
     broken = broken_rules(package)
     if broken:
         raise WorkFailed(f"the package would not run: {'; '.join(broken[:3])}")
     return package
+
+
+def _mounted_by(job: Job) -> tuple[str, ...]:
+    """The tasks that read rows or vectors, or write the pushed versions."""
+    return (own_tasks.FINGERPRINT, "example-gen", "pusher", *(["trainer"] if job.vectors else []))
 
 
 def _compiled_by_tfx(job: Job, options: Options) -> dict[str, Any]:

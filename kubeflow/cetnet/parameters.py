@@ -3,11 +3,12 @@
 from copy import deepcopy
 from typing import Any, NamedTuple
 
-from cetnet_keras.spec import TrainingSpec
+from cetnet_keras.spec import ModelSpec, TrainingSpec, parse_spec
 from kubeflow.cetnet.entrypoint_call import RUN_PARAMETER
 from kubeflow.cetnet.own_tasks import FINGERPRINT
 from kubeflow.cetnet.package import Spec
 from kubeflow.cetnet.steps import root_parameters, steps
+from pipeline.create_pipeline import Job
 from pipeline.run_parameters import TRAINING_PARAMETERS
 
 _KINDS = {int: "NUMBER_INTEGER", float: "NUMBER_DOUBLE"}
@@ -23,24 +24,28 @@ class RunParameter(NamedTuple):
     reaches: tuple[tuple[str, str], ...]  # (task, input)
 
 
-def run_parameters(training: TrainingSpec, data_root: str, allow_anomalies: bool) -> list[RunParameter]:
+def run_parameters(job: Job, data_root: str) -> list[RunParameter]:
     """All parameters of a package, with what was compiled in as defaults."""
+    readers = [(FINGERPRINT, "input_base"), ("example-gen", "input_base")]
+    if job.vectors:
+        readers.append(("trainer", f"{RUN_PARAMETER}data_root"))
     found = [
         RunParameter(
             "data_root",
             "STRING",
             data_root,
             "folder, as the pods see it, that the paths of the data spec start at",
-            ((FINGERPRINT, "input_base"), ("example-gen", "input_base")),
+            tuple(readers),
         ),
         RunParameter(
             "allow_anomalies",
             "NUMBER_INTEGER",  # a boolean would not fit the gate's input
-            int(allow_anomalies),
+            int(job.allow_anomalies),
             "1 goes on where the data contradict the schema, 0 stops",
             (("data-gate", "allow"),),
         ),
     ]
+    training = parse_spec(ModelSpec, job.model_text, "model.yaml").training
     for name in TRAINING_PARAMETERS:
         value, field = getattr(training, name), TrainingSpec.model_fields[name]
         reached = (("trainer", f"{RUN_PARAMETER}{name}"),)

@@ -1,13 +1,13 @@
 """The second document of a package, where there is one: what Kubernetes is asked for beyond containers."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from kubeflow.cetnet.names import executor_label
 from kubeflow.cetnet.options import Options
-from kubeflow.cetnet.own_tasks import BASELINE, FINGERPRINT, REGISTER
+from kubeflow.cetnet.own_tasks import BASELINE, REGISTER
 from kubeflow.cetnet.package import Spec
 
-MOUNTED_BY = (FINGERPRINT, "example-gen", "pusher")  # they read the rows, or write the pushed versions
 _WITH_CREDENTIALS = (
     BASELINE,
     REGISTER,
@@ -18,14 +18,14 @@ _KEYS = {
 }  # as Kubeflow's own secret has them
 
 
-def platform_document(options: Options) -> Spec | None:
-    """The document for volumes and the storage's secret; None where there are none.
+def platform_document(options: Options, mounted_by: Iterable[str]) -> Spec | None:
+    """The document for volumes, for the tasks of `mounted_by`, and the storage's secret; None where there are none.
 
     Only fields of the oldest backends are used: `constant` and `secretName`, not the forms with `...Parameter`.
     """
     executors: dict[str, dict[str, Any]] = {}
     mounts = [{"constant": volume.claim, "mountPath": volume.mount} for volume in options.volumes]
-    for task in MOUNTED_BY if mounts else ():
+    for task in mounted_by if mounts else ():
         executors[executor_label(task)] = {"pvcMount": mounts}
     if options.storage_secret:
         keys = [{"secretKey": key, "envVar": variable} for key, variable in _KEYS.items()]

@@ -1,10 +1,14 @@
 """`cetnet kubeflow compile` on what is wrong: one line, exit code 2, or 1 with the rule; an earlier package stays."""
 
+import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from kubeflow.cetnet.package import read_package
 
 
 @pytest.fixture
@@ -93,6 +97,23 @@ def test_a_package_that_would_not_run_is_not_written_and_the_rule_is_named(
         file.write("# a long comment" * 8000)
     error = refusal(run_compile(earlier), code=1)
     assert "argument-size: task " in error and "expected fewer than 131,072" in error
+
+
+def test_pretrained_vectors_are_read_in_the_pods_from_the_data_root(folder: Path, run_compile: Any) -> None:
+    replaced(folder, "slices:", "  vector: {type: pretrained, of: item, file: v.csv, dimension: 2}\nslices:")
+    assert "v.csv: cannot be read" in refusal(run_compile(folder))
+    (folder / "v.csv").write_text("item,a,b\n7,0.5,1\n", encoding="utf-8")
+    result = run_compile(folder, "--data-root", "/rows/clicks", "--pvc", "rows:/rows")
+    assert (result.exit_code, result.stderr) == (0, "")
+    package = read_package((folder / "pipeline.yaml").read_text(encoding="utf-8"), "pipeline.yaml")
+    given = package.spec["root"]["dag"]["tasks"]["trainer"]["inputs"]["parameters"]
+    config = json.loads(given["custom_config"]["runtimeValue"]["constant"])
+    digest = hashlib.sha256((folder / "v.csv").read_bytes()).hexdigest()
+    assert config["vectors"] == {"v.csv": digest} and config["data_root"] == "/rows/clicks"
+    assert given["rt_data_root"] == {"componentInputParameter": "data_root"}
+    assert package.platform is not None
+    mounts = package.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-trainer"]
+    assert mounts == {"pvcMount": [{"constant": "rows", "mountPath": "/rows"}]}
 
 
 def test_notes_say_what_the_pods_need(folder: Path, run_compile: Any) -> None:

@@ -1,15 +1,33 @@
 """Which blessed model a new one has to keep up with."""
 
 from pathlib import Path
+from typing import Any
 
 from absl import logging
 from ml_metadata.metadata_store.metadata_store import MetadataStore
+from tfx.dsl.components.common.resolver import Resolver
 from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
-from tfx.types import Artifact
-from tfx.types.standard_artifacts import Model
+from tfx.types import Artifact, Channel
+from tfx.types.standard_artifacts import Model, ModelBlessing
 
 from cetnet_keras.errors import InputError
 from pipeline.pushed_model import signatures, unfit_input
+
+
+def latest_blessed(strategy: type[LatestBlessedModelStrategy], **config: Any) -> Resolver:
+    """The node whose output `model` is what a new model is compared with.
+
+    Args:
+        strategy: how it is found: LatestComparableModelStrategy, or TFX's own where a compiler knows no other.
+        config: the arguments of the strategy.
+    """
+    resolver = Resolver(
+        strategy_class=strategy,
+        config=config,
+        model=Channel(type=Model),
+        model_blessing=Channel(type=ModelBlessing),
+    )
+    return resolver.with_id("LatestBlessed")
 
 
 class LatestComparableModelStrategy(LatestBlessedModelStrategy):

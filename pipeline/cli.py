@@ -7,15 +7,10 @@ import click
 
 from cetnet_keras.errors import GateRefused, WorkFailed
 from cetnet_keras.output import output_file, output_folder, write_output
+from pipeline.job_options import job_options
+from pipeline.job_options import max_bad_rows as max_bad_rows_option
 
 _PATH = click.Path(path_type=Path)
-_max_bad_rows = click.option(
-    "--max-bad-rows",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Rows that do not fit, in all files together, that may be left out.",
-)
 
 
 @click.command(short_help="Train, evaluate, gate and push a model.")
@@ -27,16 +22,7 @@ _max_bad_rows = click.option(
     help="Members, fusion and training.  [default: a sound model]",
 )
 @click.option("--output", metavar="DIR", type=_PATH, help="Where everything goes.  [default: runs/NAME]")
-@click.option("--min-auc", type=click.FloatRange(0, 1), help="AUC that a model has to reach to be pushed.")
-@click.option(
-    "--max-auc-drop", type=click.FloatRange(0, 1), help="How far AUC may fall below the last blessed model's."
-)
-@click.option(
-    "--allow-anomalies",
-    is_flag=True,
-    help="Go on where the data contradict the schema, or a split has one class alone.",
-)
-@_max_bad_rows
+@job_options
 def run(
     data: Path,
     model: Path | None,
@@ -158,7 +144,7 @@ def report(output: Path) -> None:
 )
 @click.option("--split", default="test", show_default=True, type=click.Choice(["train", "eval", "test"]))
 @click.option("--output", metavar="FILE", type=_PATH, help="Write the metrics as JSON to this file.")
-@_max_bad_rows
+@max_bad_rows_option
 def evaluate(data: Path, model: Path, split: str, output: Path | None, max_bad_rows: int) -> None:
     """Measures a pushed model with TFMA, fused and per member, on rows that may be newer than the model.
 

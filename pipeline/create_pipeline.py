@@ -16,11 +16,10 @@ from tfx.dsl.components.common.resolver import Resolver
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
 from tfx.types import Channel
-from tfx.types.standard_artifacts import Model, ModelBlessing
 
 from cetnet_keras.cetnet import default_members, member_names
 from cetnet_keras.spec import DataSpec, ModelSpec
-from pipeline.baseline import LatestComparableModelStrategy
+from pipeline.baseline import LatestComparableModelStrategy, latest_blessed
 from pipeline.code_digest import code_digest
 from pipeline.evaluation import EVALUATOR_MODULE, eval_config
 from pipeline.gate_components import DataGate, ParityGate
@@ -85,7 +84,9 @@ class Job(NamedTuple):
         )
 
 
-def create_pipeline(job: Job, root: str, push_to: str, metadata_config: object = None) -> Pipeline:
+def create_pipeline(
+    job: Job, root: str, push_to: str, metadata_config: object = None, baseline: Resolver | None = None
+) -> Pipeline:
     """The whole pipeline.
 
     Args:
@@ -93,6 +94,7 @@ def create_pipeline(job: Job, root: str, push_to: str, metadata_config: object =
         root: where artifacts go.
         push_to: folder whose children are the pushed versions.
         metadata_config: connection of ML Metadata; none where the runner brings its own.
+        baseline: finds the model to compare with; by default the last blessed one that takes the spec's columns.
     Returns:
         a pipeline that any TFX runner takes.
     """
@@ -112,12 +114,7 @@ def create_pipeline(job: Job, root: str, push_to: str, metadata_config: object =
     transform.add_upstream_node(data_gate)
     trainer = _trainer(job, transform, schema.outputs["schema"])
     model = trainer.outputs["model"]
-    baseline = Resolver(
-        strategy_class=LatestComparableModelStrategy,
-        config={"raw": raw_inputs(job.spec)},
-        model=Channel(type=Model),
-        model_blessing=Channel(type=ModelBlessing),
-    ).with_id("LatestBlessed")
+    baseline = baseline or latest_blessed(LatestComparableModelStrategy, raw=raw_inputs(job.spec))
     evaluator = Evaluator(
         examples=examples,
         model=model,

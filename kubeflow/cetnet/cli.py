@@ -8,6 +8,7 @@ import click
 
 from cetnet_keras.output import output_file, write_output
 from kubeflow.cetnet.options import PIPELINE_ROOT, Options, Volume, default_image
+from pipeline.job_options import job_options
 
 if TYPE_CHECKING:
     from cetnet_keras.spec import DataSpec
@@ -104,11 +105,7 @@ def kubeflow() -> None:
 @click.option(
     "--retries", default=2, show_default=True, type=click.IntRange(0, 10), help="Of a step that fails."
 )
-@click.option("--min-auc", type=click.FloatRange(0, 1), help="AUC that a model has to reach to be pushed.")
-@click.option(
-    "--max-auc-drop", type=click.FloatRange(0, 1), help="How far AUC may fall below the last blessed model's."
-)
-@click.option("--allow-anomalies", is_flag=True, help="Go on where the data contradict the schema.")
+@job_options
 def compile_(
     data: Path,
     model: Path | None,
@@ -117,11 +114,13 @@ def compile_(
     min_auc: float | None,
     max_auc_drop: float | None,
     allow_anomalies: bool,
+    max_bad_rows: int,
     **options: Any,
 ) -> None:
     """Compiles the pipeline that `cetnet run` runs into a package that a Kubeflow Pipelines v2 server takes.
 
     Neither rows nor a cluster are needed here. The same specs, options and release give the same bytes everywhere.
+    A server takes the package, but its steps do not run yet: their entrypoint is not in this release.
 
     \b
     Example:
@@ -147,7 +146,8 @@ def compile_(
 
             bounds = {"min_auc": min_auc, "max_auc_drop": max_auc_drop}
             gates = Gates(**{name: value for name, value in bounds.items() if value is not None})
-            job = Job.of((spec, data_text, data.parent), (model_spec, model_text), gates, allow_anomalies)
+            sources = (spec, data_text, data.parent), (model_spec, model_text)
+            job = Job.of(*sources, gates, allow_anomalies, max_bad_rows)
             package = compile_package(job, given)
         write_output(output, package.text())
         console.print(f"package  {output}", markup=False)
@@ -173,7 +173,10 @@ def _notes(spec: "DataSpec", options: Options) -> list[str]:
     paths = [pattern for patterns in split_patterns(spec).values() for pattern in patterns]
     paths += [feature.file for feature in spec.pretrained.values()]
     absolute = dict.fromkeys(path for path in paths if path.startswith("/"))
-    notes = [f"{path} in the data spec has to be there in the pods" for path in absolute]
+    notes = [
+        "a server takes the package, but its steps do not run yet: their entrypoint is not in this release"
+    ]
+    notes += [f"{path} in the data spec has to be there in the pods" for path in absolute]
     if not any(volume.holds(options.data_root) for volume in options.volumes):
         notes.append(f"no --pvc holds {options.data_root}: the pods need the rows there all the same")
     if not options.storage_secret:

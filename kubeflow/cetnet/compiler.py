@@ -4,6 +4,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
 from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import (
     KubeflowV2DagRunner,
     KubeflowV2DagRunnerConfig,
@@ -17,7 +18,9 @@ from kubeflow.cetnet.package import Package
 from kubeflow.cetnet.parameters import run_parameters, with_parameters
 from kubeflow.cetnet.platform_document import platform_document
 from kubeflow.cetnet.rules import broken_rules
+from pipeline.baseline import latest_blessed
 from pipeline.create_pipeline import Job, create_pipeline
+from pipeline.pushed_model import raw_inputs
 
 _SCRATCH = "/tmp/cetnet/serving"  # in the pod: without a volume the artifact `pushed_model` is what stays
 
@@ -35,7 +38,7 @@ def compile_package(job: Job, options: Options) -> Package:
     spec = passes.bare_spec(_compiled_by_tfx(job, options))
     spec = passes.with_kebab_ids(spec)
     spec = own_tasks.with_data_fingerprint(spec, options.image)
-    spec = own_tasks.with_baseline_resolver(spec, options.image)
+    spec = own_tasks.with_baseline_resolver(spec, options.image, raw_inputs(job.spec))
     spec = own_tasks.with_register_blessed(spec, options.image)
     spec = with_parameters(spec, run_parameters(job, options.data_root))
     spec = passes.with_entrypoint(spec, options.image)
@@ -60,7 +63,10 @@ def _compiled_by_tfx(job: Job, options: Options) -> dict[str, Any]:
     spec = job.spec.model_copy(update={"name": name})
     push_to = f"{options.push_to or _SCRATCH}/{job.spec.name}"
     pipeline = create_pipeline(
-        job._replace(spec=spec, base=Path(options.data_root)), options.pipeline_root, push_to
+        job._replace(spec=spec, base=Path(options.data_root)),
+        options.pipeline_root,
+        push_to,
+        baseline=latest_blessed(LatestBlessedModelStrategy),  # TFX's compiler knows no other; it is replaced
     )
     config = KubeflowV2DagRunnerConfig(default_image=options.image, use_pipeline_spec_2_1=True)
     compiled: dict[str, Any] = KubeflowV2DagRunner(config).run(pipeline, write_out=False)

@@ -3,6 +3,8 @@
 None of the three is ever cached: each looks at, or changes, what lies outside the run's artifacts.
 """
 
+import json
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -50,11 +52,17 @@ def with_data_fingerprint(spec: Spec, image: str) -> Spec:
     return spec
 
 
-def with_baseline_resolver(spec: Spec, image: str) -> Spec:
+def with_baseline_resolver(spec: Spec, image: str, raw: Mapping[str, str]) -> Spec:
     """Puts a container in place of TFX's resolvers, which run nowhere but on Vertex.
 
     Its output `model` is a copy of the model that ROOT/_cetnet/PIPELINE/latest_blessed.json names or, where there is none
-    yet, an empty artifact with the metadata `absent: 1`: every declared input has to be given.
+    yet, or it takes other columns than `raw`, an empty artifact with the metadata `absent: 1`: every declared
+    input has to be given.
+
+    Args:
+        spec: the pipeline spec.
+        image: of the container.
+        raw: the `pipeline.pushed_model.raw_inputs` of the rows, which become the parameter `raw_inputs`, as JSON.
     """
     spec = deepcopy(spec)
     found = {step.name: step for step in steps(spec)}
@@ -64,7 +72,12 @@ def with_baseline_resolver(spec: Spec, image: str) -> Spec:
         del root_tasks(spec)[step.name]
         label = spec["components"].pop(step.task["componentRef"]["name"])["executorLabel"]
         del spec["deploymentSpec"]["executors"][label]
-    _add_task(spec, BASELINE, image, **_of_pipeline(spec), outputs=model, after=[])
+    of_pipeline = _of_pipeline(spec)
+    of_pipeline["parameters"]["raw_inputs"] = {"parameterType": "STRING"}
+    of_pipeline["inputs"]["parameters"]["raw_inputs"] = {
+        "runtimeValue": {"constant": json.dumps(raw, sort_keys=True)}
+    }
+    _add_task(spec, BASELINE, image, **of_pipeline, outputs=model, after=[])
     for task in root_tasks(spec).values():
         producers = [
             given["taskOutputArtifact"] for given in task.get("inputs", {}).get("artifacts", {}).values()

@@ -1,0 +1,39 @@
+"""The options of the command line that say what a pipeline allows, for whichever runner it is."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import click
+
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
+max_bad_rows = click.option(
+    "--max-bad-rows",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Rows that do not fit, in all files together, that may be left out.",
+)
+_OPTIONS = (
+    click.option(
+        "--min-auc", type=click.FloatRange(0, 1), help="AUC that a model has to reach to be pushed."
+    ),
+    click.option(
+        "--max-auc-drop",
+        type=click.FloatRange(0, 1),
+        help="How far AUC may fall below the last blessed model's.",
+    ),
+    click.option(
+        "--allow-anomalies",
+        is_flag=True,
+        help="Go on where the data contradict the schema, or a split has one class alone.",
+    ),
+    max_bad_rows,
+)
+
+
+def job_options(command: _Command) -> _Command:
+    """Adds min_auc and max_auc_drop (None where not given), allow_anomalies and max_bad_rows."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command

@@ -123,4 +123,4 @@ def test_notes_say_what_the_pods_need(folder: Path, run_compile: Any) -> None:
     for words in ("/shared/test.csv in the data spec", "no --pvc holds /rows", "no --storage-secret"):
         assert words in result.stdout
     result = run_compile(folder, "--data-root", "/rows/x", "--pvc", "rows:/rows", "--storage-secret", "s")
-    assert result.stdout.count("note ") == 1
+    assert result.stdout.count("note ") == 2

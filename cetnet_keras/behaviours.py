@@ -70,3 +70,8 @@ def flat_fields(features: EmbeddedFeatures) -> tf.Tensor:
 def pooled_sequences(features: EmbeddedFeatures) -> list[tf.Tensor]:
     """The mean [B, d] of each sequence, in the order of the spec."""
     return [mean_of_tokens(tokens, features.masks[name]) for name, tokens in features.sequences.items()]
+
+
+def flat_features(features: EmbeddedFeatures) -> tf.Tensor:
+    """Everything side by side, [B, F d + N + S d]: fields, numbers, the mean of each of S sequences."""
+    return tf.concat([flat_fields(features), features.dense, *pooled_sequences(features)], axis=-1)

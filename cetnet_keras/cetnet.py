@@ -11,7 +11,7 @@ import tensorflow_recommenders as tfrs
 
 from cetnet_keras.collaboration import symmetric_kl
 from cetnet_keras.confidence import ConfidenceWeight
-from cetnet_keras.embeddings import FeatureBatch, missing_key
+from cetnet_keras.embeddings import FeatureBatch, dense_names, field_names, missing_key
 from cetnet_keras.fusion import Fusion
 from cetnet_keras.members import Member, member_class, member_options
 from cetnet_keras.spec import (
@@ -40,11 +40,15 @@ class EnsembleOutput(NamedTuple):
 
 
 def default_members(spec: DataSpec) -> list[MemberSpec]:
-    """The members of an ensemble that names none: din + dhen where the spec has a sequence, else dhen + dcnv2.
+    """The members of an ensemble that names none: interformer + dhen where the spec has a sequence, else dhen + dcnv2.
 
-    Source: the paper pairs InterFormer and DHEN; this pair is our choice.
+    Interformer needs a feature beside its sequences, and din stands in for it where there is none. Source: CETNet (arXiv
+    2411.13700) pairs InterFormer and DHEN; the other pairs are our choice.
     """
-    types = ("din", "dhen") if spec.of_type(SequenceFeature) else ("dhen", "dcnv2")
+    if not spec.of_type(SequenceFeature):
+        types = ("dhen", "dcnv2")
+    else:
+        types = ("interformer" if field_names(spec) or dense_names(spec) else "din", "dhen")
     return [MemberSpec(type=name) for name in types]
 
 

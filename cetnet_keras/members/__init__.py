@@ -2,16 +2,22 @@
 
 from cetnet_keras.members.base import Member, MemberOutput
 from cetnet_keras.members.dcnv2 import Dcnv2Member
+from cetnet_keras.members.deepfm import DeepFmMember
 from cetnet_keras.members.dhen import DhenMember
 from cetnet_keras.members.din import DinMember
+from cetnet_keras.members.interformer import InterformerMember
+from cetnet_keras.members.mlp import MlpMember
 from cetnet_keras.members.registry import member_class, member_options, register_member
 
 __all__ = [
     "Dcnv2Member",
+    "DeepFmMember",
     "DhenMember",
     "DinMember",
+    "InterformerMember",
     "Member",
     "MemberOutput",
+    "MlpMember",
     "member_class",
     "member_options",
     "register_member",

@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from cetnet_keras.behaviours import flat_fields, pooled_sequences
+from cetnet_keras.behaviours import flat_features
 from cetnet_keras.embeddings import EmbeddedFeatures
 from cetnet_keras.members.base import Member
 from cetnet_keras.members.registry import register_member
@@ -75,8 +75,3 @@ class Dcnv2Member(Member):
             "hidden": list(self.hidden),
             "structure": self.structure,
         }
-
-
-def flat_features(features: EmbeddedFeatures) -> tf.Tensor:
-    """Everything side by side, [B, F d + N + S d]: fields, numbers, the mean of each of S sequences."""
-    return tf.concat([flat_fields(features), features.dense, *pooled_sequences(features)], axis=-1)

@@ -8,7 +8,8 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from cetnet_keras.behaviours import pooled_sequences
-from cetnet_keras.embeddings import EmbeddedFeatures
+from cetnet_keras.embeddings import EmbeddedFeatures, dense_names, field_names, sequence_names
+from cetnet_keras.field_rows import FieldRows
 from cetnet_keras.members.base import Member
 from cetnet_keras.members.registry import register_member
 from cetnet_keras.mlp import Mlp
@@ -204,15 +205,13 @@ class DhenMember(Member):
         self.layers, self.interactions, self.rows = layers, tuple(interactions), rows
         self.rank, self.ensemble, self.hidden = rank, ensemble, tuple(hidden)
         policy = self.dtype_policy
-        with_ids = sum(self.spec.has_ids(name) for name in self.spec.features)
-        has_numbers = with_ids < len(self.spec.features)
-        self._dense_row = (
-            tf.keras.layers.Dense(self.embedding_dim, dtype=policy, name="dense_row") if has_numbers else None
-        )
+        self._rows = FieldRows(dtype=policy, name="rows")
+        has_numbers = bool(dense_names(self.spec))
+        count = len(field_names(self.spec)) + has_numbers + len(sequence_names(self.spec))
         self._stack = [
             DhenLayer(
                 self.interactions,
-                with_ids + has_numbers if rows is None else rows,
+                count if rows is None else rows,
                 self.rank,
                 self.ensemble,
                 self.dropout,
@@ -224,11 +223,8 @@ class DhenMember(Member):
         self._mlp = Mlp(self.hidden, dropout=self.dropout, dtype=policy, name="mlp")
 
     def output_embedding(self, features: EmbeddedFeatures, training: bool | None) -> tf.Tensor:
-        rows = [features.fields]
-        if self._dense_row is not None:
-            rows.append(self._dense_row(features.dense)[:, tf.newaxis])
-        rows += [pooled[:, tf.newaxis] for pooled in pooled_sequences(features)]
-        x = tf.concat(rows, axis=1)  # [B, F', d]
+        pooled = [row[:, tf.newaxis] for row in pooled_sequences(features)]
+        x = tf.concat([self._rows((features.fields, features.dense)), *pooled], axis=1)  # [B, F', d]
         for layer in self._stack:
             x = layer(x, training=training)
         return self._mlp(tf.reshape(x, [-1, x.shape[1] * x.shape[2]]), training=training)

@@ -22,6 +22,11 @@ def register_member(name: str) -> Callable[[type[Member]], type[Member]]:
     return register
 
 
+def built_in_members() -> tuple[str, ...]:
+    """The names of the built-in members, in alphabetical order."""
+    return tuple(sorted(_MEMBERS))
+
+
 def member_class(name: str) -> type[Member]:
     """The class of a built-in member or of `package.module:Class`.
 
@@ -35,7 +40,7 @@ def member_class(name: str) -> type[Member]:
         close = difflib.get_close_matches(name, _MEMBERS, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise ValueError(
-            f"unknown member {name!r}: {hint}Known: {', '.join(sorted(_MEMBERS))}; or package.module:Class"
+            f"unknown member {name!r}: {hint}Known: {', '.join(built_in_members())}; or package.module:Class"
         )
     try:
         found = getattr(importlib.import_module(module), attribute)

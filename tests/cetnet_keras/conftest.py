@@ -34,7 +34,7 @@ EVERY_KIND = {
     "tag_text": {"type": "pretrained", "of": "tags", "file": "text.npz", "dimension": 2},
 }
 SIZES = {"user": 7, "item": 5, "tags": 4, "score": 4, "time": 9}
-TINY_MEMBERS = (  # every built-in member, as small as it goes
+TINY_MEMBERS = (  # three kinds, as small as they go
     {"type": "din", "embedding_dim": 4, "hidden": [4], "attention_hidden": [3]},
     {"type": "dhen", "embedding_dim": 4, "hidden": [4], "layers": 1},
     {"type": "dcnv2", "embedding_dim": 4, "hidden": [4], "cross_layers": 1},

@@ -292,11 +292,12 @@ def test_a_seed_repeats_a_training(
 
 
 def test_default_members_follow_the_spec(spec: DataSpec, make_spec: Callable[..., DataSpec]) -> None:
-    assert [member.type for member in default_members(spec)] == ["din", "dhen"]
-    assert [member.type for member in default_members(make_spec({"age": {"type": "numeric"}}))] == [
-        "dhen",
-        "dcnv2",
-    ]
+    def types(spec: DataSpec) -> list[str]:
+        return [member.type for member in default_members(spec)]
+
+    assert types(spec) == ["interformer", "dhen"]
+    assert types(make_spec({"age": {"type": "numeric"}})) == ["dhen", "dcnv2"]
+    assert types(make_spec({"seen": {"type": "sequence"}})) == ["din", "dhen"]
 
 
 @pytest.mark.parametrize(
@@ -304,7 +305,7 @@ def test_default_members_follow_the_spec(spec: DataSpec, make_spec: Callable[...
     [
         (
             [{"type": "dcnn"}],
-            r"unknown member 'dcnn': did you mean dcnv2\? Known: dcnv2, dhen, din; or package",
+            r"unknown member 'dcnn': did you mean dcnv2\? Known: dcnv2, deepfm, dhen, din, interformer, mlp; or package",
         ),
         (
             [{"type": "dcnv2", "name": "mine", "cross_layer": 2}],

@@ -116,7 +116,7 @@ def days_in_parquet(folder: Path) -> None:
     replaced("data.yaml", "files: clicks.csv", 'files: "day_*.parquet"')(folder)
 
 
-BEFORE_TFX: dict[str, tuple[Callable[[Path], None], list[str]]] = {
+BEFORE_TFX: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "no data spec": (removed("data.yaml"), ["data.yaml: cannot be read", "No such file"]),
     "no model spec": (removed("model.yaml"), ["model.yaml: cannot be read", "No such file"]),
     "no data": (removed("clicks.csv"), ["clicks.csv: found no file", "check the path"]),
@@ -130,6 +130,17 @@ BEFORE_TFX: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "Parquet of another schema": (
         days_in_parquet,
         ["day_2.parquet: column price: found the type list<", "expected one value a row"],
+    ),
+    "a member without the sequence it needs": (
+        lambda folder: [
+            replaced("model.yaml", "din, hidden: [8]", "interformer")(folder),
+            replaced("data.yaml", "  seen: {type: sequence, vocabulary: item}\n", "")(folder),
+        ],
+        [
+            "model.yaml:2: members.0: ",
+            "(interformer needs a sequence",
+            "no sequence: add one, or name another member",
+        ],
     ),
     "a header that is not UTF-8": (
         lambda folder: written("clicks.csv", b"\xff" + (folder / "clicks.csv").read_bytes())(folder),

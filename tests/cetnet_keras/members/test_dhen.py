@@ -137,7 +137,7 @@ def test_member_stacks_fields_one_row_of_numbers_and_sequence_means(
     }
     table = weights["features/embeddings:0"]
     numbers = np.stack([batch[key] for key in ("age", "age/missing", "price", "price/missing")], axis=1)
-    dense = numbers @ weights["dense_row/kernel:0"] + weights["dense_row/bias:0"]
+    dense = numbers @ weights["rows/numbers/kernel:0"] + weights["rows/numbers/bias:0"]
     mean = np.stack([(table[2] + table[1]) / 2, np.zeros(2)])
     x = np.stack([table[[1, 3]], dense, mean], axis=1)  # [B, 3, 2]
     x = along_rows(x, weights["layer_0/linear_0/mix/kernel:0"]) + x

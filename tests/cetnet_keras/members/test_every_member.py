@@ -1,0 +1,84 @@
+"""What holds for every built-in member: on every kind of feature, whatever the padding, saved and loaded."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cetnet_keras import DataSpec
+from cetnet_keras.members import Member, member_class
+from cetnet_keras.members.registry import built_in_members
+
+SMALL: dict[str, dict[str, Any]] = {
+    "dcnv2": {"hidden": [3], "cross_layers": 1},
+    "deepfm": {"hidden": [3]},
+    "dhen": {"hidden": [3], "layers": 1},
+    "din": {"hidden": [3], "attention_hidden": [3]},
+    "interformer": {"hidden": [3], "layers": 2, "cls_rows": 2},
+    "mlp": {"hidden": [3]},
+}
+Batch = dict[str, np.ndarray]
+
+
+def test_every_built_in_member_is_here() -> None:
+    assert sorted(SMALL) == list(built_in_members())
+
+
+@pytest.fixture(params=sorted(SMALL))
+def member(
+    request: pytest.FixtureRequest,
+    spec: DataSpec,
+    sizes: dict[str, int],
+    batch: Batch,
+    randomise: Callable[..., None],
+) -> Member:
+    """With random weights; biases that differ from 0 would show what padding is turned into."""
+    made = member_class(request.param)(spec, sizes, 4, **SMALL[request.param], name=request.param)
+    made(batch)
+    randomise(made)
+    return made
+
+
+def test_contract(
+    member: Member, batch: Batch, assert_layer_contract: Callable[..., None], tmp_path: Path
+) -> None:
+    config = member.get_config() | {"dropout": 0.1, "projection": [2]}
+    assert_layer_contract(type(member).from_config(config), [batch], tmp_path, float32_outputs=(1,))
+
+
+def test_the_amount_of_padding_changes_nothing(member: Member, batch: Batch) -> None:
+    padded = {
+        key: np.pad(ids, [(0, 0), (0, 5)]) if key in ("history", "tags") else ids
+        for key, ids in batch.items()
+    }
+    expected, found = member(batch), member(padded)
+    np.testing.assert_allclose(found.embedding, expected.embedding, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.logit, expected.logit, rtol=1e-4, atol=1e-5)
+
+
+def test_an_example_does_not_depend_on_the_others_of_its_batch(member: Member, batch: Batch) -> None:
+    alone = member({key: values[:1] for key, values in batch.items()})
+    np.testing.assert_allclose(alone.logit, member(batch).logit[:1], rtol=1e-4, atol=1e-5)
+
+
+def test_a_history_of_nothing_is_a_number(member: Member, batch: Batch) -> None:
+    of_padding = member(batch | {"history": np.zeros((3, 4), np.int64)})
+    of_no_steps = member(batch | {"history": np.zeros((3, 0), np.int64)})
+    assert np.isfinite(of_padding.logit).all()
+    np.testing.assert_allclose(of_no_steps.logit, of_padding.logit, rtol=1e-4, atol=1e-5)
+
+
+def test_every_variable_learns(member: Member, batch: Batch) -> None:
+    full = {
+        key: np.maximum(values, 1) if values.dtype == np.int64 else values for key, values in batch.items()
+    }
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.square(member(full, training=True).logit))
+    gradients = tape.gradient(loss, member.trainable_variables)
+    for variable, gradient in zip(member.trainable_variables, gradients, strict=True):
+        assert gradient is not None, variable.name
+        values = tf.convert_to_tensor(gradient).numpy()
+        assert np.isfinite(values).all(), variable.name

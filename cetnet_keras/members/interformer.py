@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from cetnet_keras.attention import AttentionPooling, RotaryAttention
+from cetnet_keras.attention import AttentionPooling, RotaryAttention, by_length
 from cetnet_keras.behaviours import behaviours, tokens_of
 from cetnet_keras.embeddings import EmbeddedFeatures, dense_names, field_names
 from cetnet_keras.field_rows import FieldRows
@@ -274,7 +274,7 @@ class InterformerMember(Member):
         for layer in range(self.layers):
             s_sum = self._s_sum(layer, states, masks, recents)
             states = [
-                attention(state, mask, x_sum)
+                by_length(attention, state, mask, x_sum)
                 for attention, state, mask in zip(
                     self._of_layer(self._attention, layer), states, masks, strict=True
                 )

@@ -19,7 +19,7 @@ serving = [
     *keras,
     *client,
     f"tensorflow-serving-api>=2.16.1,<2.17; {OLD}",
-    f"tensorflow-serving-api>=2.21,<2.22; {NEW}",
+    f"tensorflow-serving-api>=2.19,<2.20; {NEW}",  # as tfx-bsl 1.21 has it
     "uvicorn>=0.30",
 ]
 pipeline = [
@@ -53,6 +53,9 @@ setup(
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3 :: Only",
         "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
     python_requires=">=3.10,<3.14",

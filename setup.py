@@ -30,6 +30,7 @@ pipeline = [
     "pyarrow>=10",
     "jinja2>=3.1",  # the report
     "matplotlib>=3.8",  # its figures
+    "tensorboard>=2.16",  # training writes for it, and TensorFlow 2.21 no longer brings it
     "pip",  # recipes fetch data out of packages with it, by hash
     "dill",  # tfx-bsl imports it and no longer gets it from Beam
     "setuptools<81",  # tfx imports pkg_resources; .venv is built with it too
@@ -83,6 +84,7 @@ setup(
         "dev": [
             "pytest>=8",
             "hypothesis>=6.100",
+            "jsonschema>=4.18",
             "ruff>=0.6",
             "mypy>=1.10",
             "types-PyYAML",

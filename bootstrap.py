@@ -66,9 +66,12 @@ STACKS = [  # the best first
     Stack("TFX 1.21 on TensorFlow 2.21", ("3.13", "3.12", "3.11"), "Linux x86_64", (2, 39)),
     Stack("TFX 1.16 on TensorFlow 2.16", ("3.10",), "Linux x86_64", (2, 28)),
 ]
-# bz2, lzma, ctypes and ssl are missing from a Python that was built on a machine without their headers
+# bz2, lzma, ctypes and ssl are missing from a Python that was built on a machine without their headers, and its own
+# headers from a distribution's Python without the package python3-dev: pyfarmhash is built from source
 PROBE = (
-    "import bz2, ctypes, lzma, ssl, sys as s; print(s.implementation.name, '%d.%d.%d' % s.version_info[:3])"
+    "import bz2, ctypes, lzma, os, ssl, sys as s, sysconfig;"
+    "os.stat(os.path.join(sysconfig.get_path('include'), 'Python.h'));"
+    "print(s.implementation.name, '%d.%d.%d' % s.version_info[:3])"
 )
 MANAGED_PYTHON = ("python", "find", "--python-preference=only-managed", "--no-python-downloads")
 # pip's setting: uv's variable. Not extra-index-url: uv takes a version from one index alone, and where that

@@ -8,6 +8,7 @@ set -euo pipefail
 
 readonly packages=python3,python3-dev,python3-venv,g++,make,git,ca-certificates
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+data=$(dirname "$root")/shared # which some tests read
 system=${XDG_CACHE_HOME:-$HOME/.cache}/cetnet/trixie
 
 unable() {
@@ -45,9 +46,10 @@ show_machine() {
         *) show "${folder%/}" ;;
         esac
     done
-    for folder in /etc/hosts /etc/resolv.conf /etc/pip.conf /etc/xdg/pip /etc/uv /etc/ssl "$root" "$root/../shared"; do
+    for folder in /etc/hosts /etc/resolv.conf /etc/pip.conf /etc/xdg/pip /etc/uv /etc/ssl "$root" "$data"; do
         show "$(realpath --canonicalize-missing "$folder")"
     done
+    [[ -L $system$data ]] || show "$data" # a link to what was just shown
     mkdir -p "$root/.venv" "$root/.venv-trixie"
     mount --bind "$root/.venv-trixie" "$system$root/.venv"
 }

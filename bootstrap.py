@@ -226,6 +226,8 @@ def install(python: Interpreter, uv: "Uv") -> None:
     print(f"Installing {pinned}, about 3 GB on disk", flush=True)
     calm = [] if sys.stderr.isatty() else ["--quiet"]  # a log needs no progress bar and no 280 lines of names
     uv.run("pip", "sync", *calm, *into, *pins, hint=hint)
+    # left by `make lock`: a Python that is started here would read the commands and bounds of that time
+    shutil.rmtree(ROOT / "cetnet.egg-info", ignore_errors=True)
     uv.run("pip", "install", "--quiet", *into, "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
 
 

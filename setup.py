@@ -62,6 +62,7 @@ setup(
     python_requires=">=3.10,<3.14",
     packages=[  # kubeflow itself is a namespace: the SDK of that name has the __init__.py, and ours would overwrite it
         "cetnet_keras",
+        "cetnet_keras.doctor",
         "cetnet_keras.members",
         "cetnet_keras.spec",
         "cetnet_keras.spec.infer",
@@ -73,7 +74,7 @@ setup(
         "serving",
     ],
     package_data={"pipeline.report": ["templates/*"]},
-    install_requires=["click>=8.1", "rich>=13", "pydantic>=2.7", "PyYAML>=6", "numpy>=1.24"],
+    install_requires=["click>=8.1", "rich>=13", "packaging>=23", "pydantic>=2.7", "PyYAML>=6", "numpy>=1.24"],
     extras_require={
         "keras": keras,
         "serving-client": client,
@@ -96,6 +97,7 @@ setup(
     entry_points={
         "console_scripts": ["cetnet = cetnet_keras.cli:main"],
         "cetnet.commands": [
+            "doctor = cetnet_keras.doctor.cli:doctor",
             "spec = cetnet_keras.spec.cli:spec",
             "serve = serving.cli:serve",
             "predict = serving.cli:predict",

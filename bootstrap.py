@@ -226,8 +226,7 @@ def install(python: Interpreter, uv: "Uv") -> None:
     print(f"Installing {pinned}, about 3 GB on disk", flush=True)
     calm = [] if sys.stderr.isatty() else ["--quiet"]  # a log needs no progress bar and no 280 lines of names
     uv.run("pip", "sync", *calm, *into, *pins, hint=hint)
-    # left by `make lock`: a Python that is started here would read the commands and bounds of that time
-    shutil.rmtree(ROOT / "cetnet.egg-info", ignore_errors=True)
+    _drop_metadata()
     uv.run("pip", "install", "--quiet", *into, "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
 
 
@@ -246,7 +245,13 @@ def pin(options: List[str]) -> None:
             target = [f"--python-version={version}", "--python-platform=x86_64-manylinux_%d_%d" % stack.glibc]
             into = ["--output-file", requirements(version)]
             uv.run("pip", "compile", "setup.py", *extras, *target, *common, *into)
+    _drop_metadata()
     uv.run("pip", "compile", "-", "--universal", *common, "--output-file", UV_PINS, given="uv\n")
+
+
+def _drop_metadata() -> None:
+    """Removes what setup.py writes when it is asked for requirements: a Python started here would go by it for ever."""
+    shutil.rmtree(ROOT / "cetnet.egg-info", ignore_errors=True)
 
 
 class Answer(NamedTuple):

@@ -39,8 +39,7 @@ class Stack(NamedTuple):
     """Releases that work together, and the machine they need."""
 
     name: str
-    python: str
-    requirements: str
+    pythons: Tuple[str, ...]  # the best first; the pins of each are a file of its own
     system: str
     glibc: Tuple[int, int]  # the oldest that every pinned package has a wheel for, or builds on
 
@@ -64,11 +63,15 @@ class Interpreter(NamedTuple):
 
 
 STACKS = [  # the best first
-    Stack("TFX 1.16 on TensorFlow 2.16", "3.10", "requirements/py310.txt", "Linux x86_64", (2, 28)),
+    Stack("TFX 1.21 on TensorFlow 2.21", ("3.13", "3.12", "3.11"), "Linux x86_64", (2, 39)),
+    Stack("TFX 1.16 on TensorFlow 2.16", ("3.10",), "Linux x86_64", (2, 28)),
 ]
-# bz2, lzma, ctypes and ssl are missing from a Python that was built on a machine without their headers
+# bz2, lzma, ctypes and ssl are missing from a Python that was built on a machine without their headers, and its own
+# headers from a distribution's Python without the package python3-dev: pyfarmhash is built from source
 PROBE = (
-    "import bz2, ctypes, lzma, ssl, sys as s; print(s.implementation.name, '%d.%d.%d' % s.version_info[:3])"
+    "import bz2, ctypes, lzma, os, ssl, sys as s, sysconfig;"
+    "os.stat(os.path.join(sysconfig.get_path('include'), 'Python.h'));"
+    "print(s.implementation.name, '%d.%d.%d' % s.version_info[:3])"
 )
 MANAGED_PYTHON = ("python", "find", "--python-preference=only-managed", "--no-python-downloads")
 # pip's setting: uv's variable. Not extra-index-url: uv takes a version from one index alone, and where that
@@ -102,6 +105,11 @@ def main(arguments: List[str]) -> int:
     return 0
 
 
+def requirements(python: str) -> str:
+    """The file of the pins for a Python such as `3.13` or `CPython 3.13.5`, from the root."""
+    return "requirements/py%s%s.txt" % tuple(python.split()[-1].split(".")[:2])
+
+
 def set_up() -> None:
     """Makes .venv, or finds it as it should be.
 
@@ -121,10 +129,11 @@ def set_up() -> None:
         STAMP.unlink() if STAMP.exists() else None
         uv = Uv()
         stack, python = choose(stacks, uv)
-        print(f"Stack: {stack.name}, the first of {len(STACKS)} that fits {machine}")
+        print(f"Stack: {stack.name}, the newest that fits {machine}")
         print(f"Python: {python.version}, {python.path} ({python.found})", flush=True)
-        install(stack, python, uv)
-        stamp = {"stack": stack.name, "python": python.version, "root": str(ROOT), "digest": _digest(stack)}
+        install(python, uv)
+        stamp = {"stack": stack.name, "python": python.version, "root": str(ROOT)}
+        stamp["digest"] = _digest(python.version)
         STAMP.write_text(json.dumps(stamp), encoding="utf-8")
         print(f"Ready: {ENV.name} with {stack.name}, {python.version} ({time.monotonic() - began:.0f} s)")
 
@@ -153,20 +162,21 @@ def fitting(machine: Machine) -> List[Stack]:
 
 
 def choose(stacks: List[Stack], uv: "Uv") -> Tuple[Stack, Interpreter]:
-    """The first of `stacks` that has an interpreter here, else the first that uv can download one for.
+    """The first of `stacks` that has an interpreter here or that uv can download one for.
 
     Raises:
         SetupError: no interpreter was found or downloaded.
     """
     refused: List[str] = []
-    for candidates in (_present, _downloaded):
-        for stack in stacks:
-            for path, found in candidates(stack.python, uv, refused):
-                answer = _read([path, "-I", "-c", PROBE])
-                if answer.ok and answer.text.startswith(f"cpython {stack.python}."):
-                    return stack, Interpreter(path, answer.text.replace("cpython", "CPython"), found)
-                refused.append(f"{path}: {answer.text}")
-    wanted = " or ".join(f"CPython {stack.python}" for stack in stacks)
+    for stack in stacks:
+        for candidates, versions in ((_present, stack.pythons), (_downloaded, stack.pythons[:1])):
+            for version in versions:
+                for path, found in candidates(version, uv, refused):
+                    answer = _read([path, "-I", "-c", PROBE])
+                    if answer.ok and answer.text.startswith(f"cpython {version}."):
+                        return stack, Interpreter(path, answer.text.replace("cpython", "CPython"), found)
+                    refused.append(f"{path}: {answer.text}")
+    wanted = " or ".join(f"CPython {version}" for stack in stacks for version in stack.pythons)
     raise SetupError(f"no {wanted} here: install it, then run `make setup` again. Tried {'; '.join(refused)}")
 
 
@@ -195,7 +205,7 @@ def _downloaded(version: str, uv: "Uv", refused: List[str]) -> Iterator[Tuple[st
         refused.append(f"a download by uv: {download.text}")
 
 
-def install(stack: Stack, python: Interpreter, uv: "Uv") -> None:
+def install(python: Interpreter, uv: "Uv") -> None:
     """Brings .venv to exactly the pinned packages and to this checkout, editable.
 
     Raises:
@@ -206,15 +216,17 @@ def install(stack: Stack, python: Interpreter, uv: "Uv") -> None:
         uv.run("venv", "--quiet", "--allow-existing", "--prompt", "cetnet", "--python", python.path, str(ENV))
     into = ["--python", str(PYTHON)]
     # the same file pins what a source distribution is built with
-    pins = ["--require-hashes", "--build-constraints", stack.requirements, stack.requirements]
+    pinned = requirements(python.version)
+    pins = ["--require-hashes", "--build-constraints", pinned, pinned]
     hint = (
         ""
         if shutil.which("c++")
         else "; pyfarmhash is built from source and there is no C++ compiler: install g++"
     )
-    print(f"Installing {stack.requirements}, about 3 GB on disk", flush=True)
+    print(f"Installing {pinned}, about 3 GB on disk", flush=True)
     calm = [] if sys.stderr.isatty() else ["--quiet"]  # a log needs no progress bar and no 280 lines of names
     uv.run("pip", "sync", *calm, *into, *pins, hint=hint)
+    _drop_metadata()
     uv.run("pip", "install", "--quiet", *into, "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
 
 
@@ -227,14 +239,19 @@ def pin(options: List[str]) -> None:
     uv = Uv()
     common = ["--quiet", "--generate-hashes", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links"]
     common += ["--custom-compile-command", "make lock", *options]
+    extras = ["--extra=pipeline", "--extra=kubeflow", "--extra=dev"]
     for stack in STACKS:
-        target = [
-            f"--python-version={stack.python}",
-            "--python-platform=x86_64-manylinux_%d_%d" % stack.glibc,
-        ]
-        extras = ["--extra=pipeline", "--extra=kubeflow", "--extra=dev"]
-        uv.run("pip", "compile", "setup.py", *extras, *target, *common, "--output-file", stack.requirements)
+        for version in stack.pythons:
+            target = [f"--python-version={version}", "--python-platform=x86_64-manylinux_%d_%d" % stack.glibc]
+            into = ["--output-file", requirements(version)]
+            uv.run("pip", "compile", "setup.py", *extras, *target, *common, *into)
+    _drop_metadata()
     uv.run("pip", "compile", "-", "--universal", *common, "--output-file", UV_PINS, given="uv\n")
+
+
+def _drop_metadata() -> None:
+    """Removes what setup.py writes when it is asked for requirements: a Python started here would go by it for ever."""
+    shutil.rmtree(ROOT / "cetnet.egg-info", ignore_errors=True)
 
 
 class Answer(NamedTuple):
@@ -336,18 +353,17 @@ def _stamp() -> Dict[str, str]:
 def _is_current() -> bool:
     """Whether the last installation was completed here and is of these requirements; says so if it is."""
     stamp = _stamp()
-    stack = next((s for s in STACKS if s.name == stamp.get("stack")), None)
-    if stack is None or not os.access(PYTHON, os.X_OK) or stamp.get("digest") != _digest(stack):
+    if not stamp or not os.access(PYTHON, os.X_OK) or stamp["digest"] != _digest(stamp["python"]):
         return False
-    print(f"{ENV.name} is up to date: {stack.name}, {stamp['python']}")
+    print(f"{ENV.name} is up to date: {stamp['stack']}, {stamp['python']}")
     return True
 
 
-def _digest(stack: Stack) -> str:
+def _digest(python: str) -> str:
     """Of all that the environment was made from, its place and its interpreter included."""
     digest = hashlib.sha256(f"{ROOT} {os.path.realpath(PYTHON)}".encode())
-    for path in (Path(__file__), ROOT / "setup.py", ROOT / stack.requirements):
-        digest.update(path.read_bytes())
+    for path in (Path(__file__), ROOT / "setup.py", ROOT / requirements(python)):
+        digest.update(path.read_bytes() if path.exists() else b"")
     return digest.hexdigest()
 
 

@@ -19,7 +19,7 @@ serving = [
     *keras,
     *client,
     f"tensorflow-serving-api>=2.16.1,<2.17; {OLD}",
-    f"tensorflow-serving-api>=2.21,<2.22; {NEW}",
+    f"tensorflow-serving-api>=2.19,<2.20; {NEW}",  # as tfx-bsl 1.21 has it
     "uvicorn>=0.30",
 ]
 pipeline = [
@@ -30,6 +30,7 @@ pipeline = [
     "pyarrow>=10",
     "jinja2>=3.1",  # the report
     "matplotlib>=3.8",  # its figures
+    "tensorboard>=2.16",  # training writes for it, and TensorFlow 2.21 no longer brings it
     "pip",  # recipes fetch data out of packages with it, by hash
     "dill",  # tfx-bsl imports it and no longer gets it from Beam
     "setuptools<81",  # tfx imports pkg_resources; .venv is built with it too
@@ -53,11 +54,15 @@ setup(
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3 :: Only",
         "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
     python_requires=">=3.10,<3.14",
     packages=[  # kubeflow itself is a namespace: the SDK of that name has the __init__.py, and ours would overwrite it
         "cetnet_keras",
+        "cetnet_keras.doctor",
         "cetnet_keras.members",
         "cetnet_keras.spec",
         "cetnet_keras.spec.infer",
@@ -69,7 +74,7 @@ setup(
         "serving",
     ],
     package_data={"pipeline.report": ["templates/*"]},
-    install_requires=["click>=8.1", "rich>=13", "pydantic>=2.7", "PyYAML>=6", "numpy>=1.24"],
+    install_requires=["click>=8.1", "rich>=13", "packaging>=23", "pydantic>=2.7", "PyYAML>=6", "numpy>=1.24"],
     extras_require={
         "keras": keras,
         "serving-client": client,
@@ -80,6 +85,7 @@ setup(
         "dev": [
             "pytest>=8",
             "hypothesis>=6.100",
+            "jsonschema>=4.18",
             "ruff>=0.6",
             "mypy>=1.10",
             "types-PyYAML",
@@ -91,6 +97,7 @@ setup(
     entry_points={
         "console_scripts": ["cetnet = cetnet_keras.cli:main"],
         "cetnet.commands": [
+            "doctor = cetnet_keras.doctor.cli:doctor",
             "spec = cetnet_keras.spec.cli:spec",
             "serve = serving.cli:serve",
             "predict = serving.cli:predict",

@@ -116,6 +116,7 @@ def loaded_by(code: str) -> set[str]:
         ["spec", "--help"],
         ["serve", "--help"],
         ["run", "--help"],
+        ["doctor", "--help"],
         ["kubeflow", "compile", "--help"],
     ],
 )

@@ -3,13 +3,14 @@
 import importlib.util
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
-from importlib.metadata import distribution, requires
+from importlib.metadata import distribution, requires, version
 from pathlib import Path
 from types import ModuleType
 
@@ -19,7 +20,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-PINS = ROOT / "requirements" / "py310.txt"
+VERSION = "{}.{}".format(*sys.version_info)
+PINS = ROOT / "requirements" / "py{}{}.txt".format(*sys.version_info)
 SETUP = """from setuptools import setup
 scripts = ["first = tiny:main"]
 setup(name="cetnet", version="1", py_modules=["tiny"], entry_points={"console_scripts": scripts})
@@ -42,7 +44,7 @@ def checkout(tmp_path: Path) -> Path:
     (checkout / "requirements").mkdir(parents=True)
     shutil.copy(ROOT / "bootstrap.py", checkout)
     shutil.copy(ROOT / "requirements" / "uv.txt", checkout / "requirements")
-    (checkout / "requirements" / "py310.txt").write_text("".join(pin("setuptools")))
+    (checkout / "requirements" / PINS.name).write_text("".join(pin("setuptools")))
     (checkout / "setup.py").write_text(SETUP)
     (checkout / "tiny.py").write_text('def main():\n    print("tiny")\n')
     return checkout
@@ -75,20 +77,17 @@ def run_first(checkout: Path) -> str:
     return subprocess.run([checkout / ".venv/bin/first"], capture_output=True, text=True, check=True).stdout
 
 
-def test_the_first_call_installs_and_the_second_finds_it_done(checkout: Path) -> None:
+def test_the_first_call_installs_and_the_second_finds_it_done(checkout: Path, bootstrap: ModuleType) -> None:
+    stack = next(stack.name for stack in bootstrap.STACKS if VERSION in stack.pythons)
     done = set_up(checkout)
     assert done.returncode == 0, done.stderr
-    assert (
-        "Stack: TFX 1.16 on TensorFlow 2.16, the first of 1 that fits Linux x86_64 with glibc" in done.stdout
-    )
-    assert "Python: CPython 3.10." in done.stdout
+    assert f"Stack: {stack}, the newest that fits Linux x86_64 with glibc" in done.stdout
+    assert f"Python: CPython {VERSION}." in done.stdout
     assert run_first(checkout) == "tiny\n"
     made = {path: path.lstat().st_mtime_ns for path in (checkout / ".venv").rglob("*")}
     done = set_up(checkout)
     assert (done.returncode, done.stderr) == (0, "")
-    assert re.fullmatch(
-        r"\.venv is up to date: TFX 1.16 on TensorFlow 2.16, CPython 3\.10\.\d+\n", done.stdout
-    )
+    assert done.stdout == f".venv is up to date: {stack}, CPython {platform.python_version()}\n"
     assert {path: path.lstat().st_mtime_ns for path in (checkout / ".venv").rglob("*")} == made
 
 
@@ -102,7 +101,7 @@ def test_a_new_entry_point_in_setup_py_is_installed(checkout: Path) -> None:
 
 
 def test_a_failed_installation_is_taken_up_again(checkout: Path) -> None:
-    pins = checkout / "requirements" / "py310.txt"
+    pins = checkout / "requirements" / PINS.name
     sound = pins.read_text()
     pins.write_text(re.sub("sha256:[0-9a-f]{64}", "sha256:" + "0" * 64, sound))
     done = set_up(checkout)
@@ -143,18 +142,20 @@ def test_two_calls_at_once_make_one_environment(checkout: Path) -> None:
 
 def test_a_python_that_does_not_start_is_passed_over(checkout: Path) -> None:
     """As pyenv's shim of a version that is installed but not chosen."""
-    shims, versions = checkout.parent / "shims", checkout.parent / "pyenv" / "versions" / "3.10.99" / "bin"
+    shims, versions = (
+        checkout.parent / "shims",
+        checkout.parent / "pyenv" / "versions" / f"{VERSION}.99" / "bin",
+    )
     shims.mkdir()
     versions.mkdir(parents=True)
-    (shims / "python3.10").write_text(
-        "#!/bin/sh\necho 'pyenv: python3.10: command not found' >&2\nexit 127\n"
-    )
-    (shims / "python3.10").chmod(0o755)
-    (versions / "python3.10").symlink_to(Path(sys.executable).resolve())
+    shim = shims / f"python{VERSION}"
+    shim.write_text(f"#!/bin/sh\necho 'pyenv: {shim.name}: command not found' >&2\nexit 127\n")
+    shim.chmod(0o755)
+    (versions / shim.name).symlink_to(Path(sys.executable).resolve())
     path = f"{shims}:{ROOT / '.venv' / 'uv' / 'bin'}:/usr/bin:/bin"
     done = set_up(checkout, PATH=path, PYENV_ROOT=str(checkout.parent / "pyenv"))
     assert done.returncode == 0, done.stderr
-    assert f"Python: CPython 3.10.{sys.version_info.micro}, " in done.stdout and str(shims) not in done.stdout
+    assert f"Python: CPython {platform.python_version()}, " in done.stdout and str(shims) not in done.stdout
 
 
 def test_a_machine_that_fits_no_stack_is_told_in_one_line(bootstrap: ModuleType) -> None:
@@ -163,14 +164,33 @@ def test_a_machine_that_fits_no_stack_is_told_in_one_line(bootstrap: ModuleType)
             bootstrap.SetupError, match=r"^no stack fits this machine, .+ needs Linux x86_64 with glibc"
         ):
             bootstrap.fitting(bootstrap.Machine(*machine))
-    fit = bootstrap.fitting(bootstrap.Machine("Linux x86_64", (2, 36)))
-    assert [stack.requirements for stack in fit] == ["requirements/py310.txt"]
+
+
+@pytest.mark.parametrize(
+    ("glibc", "pythons"),
+    [
+        ((2, 28), ["3.10"]),
+        ((2, 38), ["3.10"]),
+        ((2, 39), ["3.13", "3.12", "3.11", "3.10"]),
+        ((3, 0), ["3.13", "3.12", "3.11", "3.10"]),
+    ],
+)
+def test_the_glibc_decides_which_pythons_are_tried_newest_first(
+    glibc: tuple[int, int], pythons: list[str], bootstrap: ModuleType
+) -> None:
+    fit = bootstrap.fitting(bootstrap.Machine("Linux x86_64", glibc))
+    assert [version for stack in fit for version in stack.pythons] == pythons
+
+
+@pytest.mark.trixie
+@pytest.mark.skipif(
+    platform.libc_ver() < ("glibc", "2.39"), reason="needs glibc 2.39; make test-trixie has it"
+)
+def test_this_is_the_newest_stack() -> None:
+    assert sys.version_info >= (3, 11) and version("tfx").startswith("1.21.")
 
 
 def test_uv_asks_the_index_that_pip_would_ask(tmp_path: Path) -> None:
-    python = Path(sys.executable).resolve()  # .venv has no pip
-    if subprocess.run([python, "-m", "pip", "--version"], capture_output=True, check=False).returncode:
-        pytest.skip(f"{python} has no pip")
     (tmp_path / "pip.conf").write_text(
         "[global]\nindex-url = https://user:word@index.example/simple\ntrusted-host = a.example\n"
         "find-links = one\n    two\n"
@@ -183,7 +203,11 @@ def test_uv_asks_the_index_that_pip_would_ask(tmp_path: Path) -> None:
         "XDG_CONFIG_HOME": str(tmp_path),
         "HOME": str(tmp_path),
     }
-    command = [python, "-c", "import bootstrap, json; print(json.dumps(bootstrap._settings_of_pip()))"]
+    command = [
+        sys.executable,
+        "-c",
+        "import bootstrap, json; print(json.dumps(bootstrap._settings_of_pip()))",
+    ]
 
     def settings(**changes: str) -> dict[str, str]:
         done = subprocess.run(
@@ -200,11 +224,20 @@ def test_uv_asks_the_index_that_pip_would_ask(tmp_path: Path) -> None:
     assert settings(UV_DEFAULT_INDEX="https://uv.example/") == {}
 
 
-def test_the_pins_satisfy_setup_py() -> None:
-    pinned = dict(re.findall(r"^([a-z0-9.-]+)==(\S+)", PINS.read_text(), flags=re.MULTILINE))
+def test_every_python_of_a_stack_has_pins(bootstrap: ModuleType) -> None:
+    versions = [version for stack in bootstrap.STACKS for version in stack.pythons]
+    assert {ROOT / bootstrap.requirements(version) for version in versions} == set(
+        PINS.parent.glob("py3*.txt")
+    )
+
+
+@pytest.mark.parametrize("pins", sorted(PINS.parent.glob("py3*.txt")), ids=lambda pins: pins.stem)
+def test_the_pins_satisfy_setup_py(pins: Path) -> None:
+    pinned = dict(re.findall(r"^([a-z0-9.-]+)==(\S+)", pins.read_text(), flags=re.MULTILINE))
     wanted = [Requirement(line) for line in requires("cetnet") or []]
-    extras = ["", "pipeline", "kubeflow", "dev"]
-    checked = [w for w in wanted if w.marker is None or any(w.marker.evaluate({"extra": e}) for e in extras)]
+    python = {"python_version": f"3.{pins.stem.removeprefix('py3')}"}
+    machines = [python | {"extra": extra} for extra in ("", "pipeline", "kubeflow", "dev")]
+    checked = [w for w in wanted if w.marker is None or any(map(w.marker.evaluate, machines))]
     assert len(checked) > 20
     wrong = [
         str(w) for w in checked if not w.specifier.contains(pinned.get(canonicalize_name(w.name), "0.0"))
@@ -278,5 +311,17 @@ def test_make_says_what_it_can_do() -> None:
     done = subprocess.run(
         ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    for target in ("setup", "demo", "test", "lint", "lock"):
+    for target in ("setup", "demo", "test", "test-trixie", "lint", "lock"):
         assert re.search(rf"^  make {target}  \S", done.stdout, flags=re.MULTILINE)
+
+
+def test_a_machine_without_debian_13_is_told_why_it_is_skipped(tmp_path: Path) -> None:
+    without = {"PATH": "/usr/bin:/bin", "XDG_CACHE_HOME": str(tmp_path)}  # debootstrap is in /usr/sbin
+    command = ["make", "--no-print-directory", "test-trixie"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | without, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    reason = "this needs root|debootstrap is not installed|this machine lets root make no mount namespace"
+    assert re.fullmatch(f"Skipped, no Debian 13 to run on: ({reason})\n", done.stderr)
+    assert list(tmp_path.iterdir()) == []

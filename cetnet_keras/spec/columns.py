@@ -1,5 +1,6 @@
 """Which columns the keys of a data spec name, and every way in which they can contradict each other."""
 
+import keyword
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -22,7 +23,9 @@ Loc = tuple[int | str, ...]
 
 ROW_KEY = "cetnet_row"  # number of a row, given by ingestion: a served value and an offline one meet by it
 FEATURE_NAME = r"^[A-Za-z][A-Za-z0-9_]*$"  # any other character is lost or refused in a SavedModel signature
-TAKEN = (ROW_KEY, "self")  # `self`: tf.function takes the inputs of a signature as keyword arguments
+# tf.function takes the inputs of a signature as keyword arguments, which Python 3.11 and later do not let it name
+# as the language's own words, such as `class`
+TAKEN = (ROW_KEY, "self", *keyword.kwlist)
 OUTPUTS = ("ctr", "member_ctr", "fusion_weight", "confidence")  # of a served model
 
 

@@ -1,6 +1,7 @@
 """A cheap check of the files before anything runs: they can be read, and have the columns that the spec needs."""
 
 import difflib
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -110,5 +111,7 @@ def _misfit(path: str, column: Column, expected: str) -> InputError:
 
 def _kind(column: Column) -> str:
     if column.type is not None:
-        return f"the type {column.type}"
+        return "the type " + re.sub(
+            r"list<\w+: ", "list<", str(column.type)
+        )  # Arrow names the items variously
     return "a list of cells" if column.is_list else "one cell"

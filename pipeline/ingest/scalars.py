@@ -175,4 +175,5 @@ def _iso(column: pa.Array) -> pa.Array:
 
 
 def _without_empty(text: pa.Array) -> pa.Array:
-    return pc.if_else(pc.equal(text, ""), pa.scalar(None, text.type), text)
+    # not if_else: with null and a slice of strings it gives other strings (apache/arrow issue 49410)
+    return pc.replace_with_mask(text, pc.equal(text, ""), pa.scalar(None, text.type))

@@ -1,5 +1,6 @@
 """The names that a data spec allows are those that come through a SavedModel signature unchanged."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,19 @@ def spec_of(names: list[str]) -> DataSpec:
 
 
 def test_allowed_names_come_through(tmp_path: Path) -> None:
-    names = ["C1", "I13", "feat_1", "feat_10", "x_", "UserId", "class", "inputs", "training", "name", "None"]
+    names = [
+        "C1",
+        "I13",
+        "feat_1",
+        "feat_10",
+        "x_",
+        "UserId",
+        "classes",
+        "inputs",
+        "training",
+        "name",
+        "type",
+    ]
     assert inputs_after_saving(names, tmp_path) == sorted(spec_of(names).features)
 
 
@@ -41,3 +54,12 @@ def test_refused_names_would_not(names: list[str], tmp_path: Path) -> None:
         assert inputs_after_saving(names, tmp_path) != sorted(names)
     except (ValueError, TypeError) as error:
         assert "signature" in str(error) or "multiple values" in str(error)
+
+
+@pytest.mark.parametrize("name", ["class", "from", "None"])
+def test_words_of_python_are_refused_whatever_the_python(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"taken.*rename"):
+        spec_of([name])
+    if sys.version_info >= (3, 11):
+        with pytest.raises(ValueError, match="not a valid parameter name"):
+            inputs_after_saving([name], tmp_path)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
@@ -63,13 +64,11 @@ ACCEPTED = [
 
 @pytest.mark.parametrize("name", KINDS)
 def test_schemas_are_valid_themselves(name: str) -> None:
-    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
     jsonschema.Draft202012Validator.check_schema(json_schema(name))
 
 
 @pytest.mark.parametrize(("name", "change"), ACCEPTED)
 def test_schema_and_code_accept_the_same(name: str, change: str) -> None:
-    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
     document = changed(name, change)
     jsonschema.Draft202012Validator(json_schema(name)).validate(document)
     KINDS[name].model_validate(document)
@@ -77,7 +76,6 @@ def test_schema_and_code_accept_the_same(name: str, change: str) -> None:
 
 @pytest.mark.parametrize(("name", "change"), REFUSED)
 def test_schema_and_code_refuse_the_same(name: str, change: str) -> None:
-    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
     document = changed(name, change)
     assert not jsonschema.Draft202012Validator(json_schema(name)).is_valid(document)
     if change != "{splits: null}":  # the library alone can do without

@@ -159,14 +159,14 @@ def test_label_is_0_or_1(tmp_path: Path, read_all: ReadAll, label: pa.Array) -> 
 
 
 TYPES: list[tuple[str, pa.Array, str]] = [
-    ("text", pa.array([["a"]]), "found the type list<item: string>, expected one value a row"),
+    ("text", pa.array([["a"]]), "found the type list<string>, expected one value a row"),
     ("text", pa.array([{"a": 1}]), "found the type struct<a: int64>, expected text"),
     ("number", pa.array([MOMENT]), r"found the type timestamp[us], expected a number up to"),
     ("int", pa.array([MOMENT]), "found the type timestamp[us], expected a whole number"),
     ("iso", pa.array([[MOMENT]]), "expected one value a row"),
     ("digits", pa.array([MOMENT]), "found the type timestamp[us], expected a date of 1700 to 2199 in digits"),
     ("list", pa.array(["a"]), "found the type string, expected a list, as separator is null; name what separates"),
-    ("joined", pa.array([[["a"]]]), "found the type list<item: list<item: string>>, expected tokens without"),
+    ("joined", pa.array([[["a"]]]), "found the type list<list<string>>, expected tokens without"),
     ("vector", pa.array([[MOMENT]]), "expected 2 finite numbers"),
 ]  # fmt: skip
 

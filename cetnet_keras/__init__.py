@@ -20,6 +20,7 @@ _HOME = {
     "CollaborationSpec": "spec",
     "ConfidenceWeight": "confidence",
     "DataSpec": "spec",
+    "EmbeddedFeatures": "embeddings",
     "FeatureEmbedding": "embeddings",
     "Fusion": "fusion",
     "FusionSpec": "spec",

@@ -12,6 +12,7 @@ PUBLIC = [
     "CollaborationSpec",
     "ConfidenceWeight",
     "DataSpec",
+    "EmbeddedFeatures",
     "FeatureEmbedding",
     "Fusion",
     "FusionSpec",

@@ -1,0 +1,84 @@
+"""docs/members.md: its tables say what the code does, and its example of one's own member trains, saves and loads."""
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cetnet_keras import CETNet, DataSpec, LazyAdam
+from cetnet_keras.members import member_class, member_options
+from cetnet_keras.members.registry import built_in_members
+from cetnet_keras.spec import ModelSpec, check_members, parse_spec
+
+PAGE = Path(__file__).parents[3] / "docs" / "members.md"
+SHARED = ("embedding_dim", "projection", "dropout")
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return PAGE.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def own_members(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The example as a module that Python finds; its model.yaml."""
+    (example,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    (tmp_path / "own_members.py").write_text(example, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    (model,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    yield model
+    sys.modules.pop("own_members", None)
+
+
+@pytest.mark.parametrize("name", built_in_members())
+def test_a_table_lists_the_options_of_each_member_with_their_defaults(page: str, name: str) -> None:
+    (table,) = re.findall(rf"\| {name} \| default \| meaning \|\n\|---\|---\|---\|\n((?:\|.*\n)+)", page)
+    found = dict(re.findall(r"\| `(\w+)` \| `(.*?)` \|", table))
+    parameters = inspect.signature(member_class(name).__init__).parameters
+    options = [option for option in member_options(member_class(name)) if option not in SHARED]
+    assert found == {option: shown(parameters[option].default) for option in options}
+
+
+def shown(value: object) -> str:
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else str(value)
+
+
+@pytest.mark.parametrize("name", built_in_members())
+def test_every_member_has_its_line(page: str, name: str) -> None:
+    assert (
+        len(
+            re.findall(rf"^\| `{name}` \| .* \| .* \| .*arXiv \d{{4}}\.\d{{5}} \|$", page, flags=re.MULTILINE)
+        )
+        == 1
+    )
+
+
+def test_the_example_is_accepted_trains_saves_and_loads(
+    own_members: str,
+    spec: DataSpec,
+    sizes: dict[str, int],
+    batch: dict[str, np.ndarray],
+    label: np.ndarray,
+    tmp_path: Path,
+    make_batch: Callable[..., dict[str, np.ndarray]],
+) -> None:
+    model_spec = parse_spec(ModelSpec, own_members, "model.yaml")
+    check_members(model_spec, own_members, "model.yaml", spec)
+    assert model_spec.members is not None
+    model = CETNet(spec, sizes, model_spec.members)
+    model.compile(LazyAdam())
+    before = [weight.copy() for weight in model.members[2].get_weights()]
+    model.fit(batch, label, verbose=0)
+    assert any(
+        (one != other).any() for one, other in zip(before, model.members[2].get_weights(), strict=True)
+    )
+    model.save(tmp_path / "model.keras")
+    custom = {"own_members>Wide": member_class("own_members:Wide"), "Wide": member_class("own_members:Wide")}
+    loaded = tf.keras.models.load_model(tmp_path / "model.keras", custom_objects=custom)
+    other = make_batch(spec, sizes, seed=1)
+    np.testing.assert_allclose(loaded(other)["ctr"], model(other)["ctr"], rtol=1e-5)

@@ -31,7 +31,7 @@ OPTIONS = (  # all that there is to say
     "--display-name", "Clicks, daily", "--image", "registry.example/cetnet:7", "--pipeline-root", "s3://bucket/runs",
     "--data-root", "/rows/clicks", "--pvc", "rows:/rows", "--pvc", "models:/models", "--push-to", "/models",
     "--storage-secret", "storage", "--cpu", "2.5", "--memory", "12", "--accelerators", "1", "--retries", "3",
-    "--min-auc", "0.61", "--allow-anomalies",
+    "--min-auc", "0.61", "--allow-anomalies", "--max-bad-rows", "5",
 )  # fmt: skip
 Compile = Callable[..., Result]
 

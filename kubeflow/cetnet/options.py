@@ -24,9 +24,7 @@ class Options(NamedTuple):
     display_name: str
     pipeline_root: str = PIPELINE_ROOT
     data_root: str = "/data"  # default of the parameter: the folder that the data spec's paths start at
-    push_to: str | None = (
-        None  # versions go to PUSH_TO/NAME; without it the artifact `pushed_model` alone has them
-    )
+    push_to: str | None = None  # versions go to PUSH_TO/NAME; without it they are artifacts alone
     volumes: tuple[Volume, ...] = ()
     storage_secret: str | None = None  # with the keys accesskey and secretkey
     cpu: float = 4  # cores of each heavy step
@@ -37,5 +35,5 @@ class Options(NamedTuple):
 
 
 def default_image() -> str:
-    """The image of this release: what `docker build -t cetnet:VERSION .` makes."""
+    """The name that an image of this release goes by where none is given."""
     return f"cetnet:{version('cetnet')}"

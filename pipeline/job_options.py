@@ -47,3 +47,9 @@ def job_options(command: _Command) -> _Command:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
+
+
+def gate_bounds(min_auc: float | None, max_auc_drop: float | None) -> dict[str, float]:
+    """The arguments of Gates that were given; the others keep its defaults."""
+    given = {"min_auc": min_auc, "max_auc_drop": max_auc_drop}
+    return {name: value for name, value in given.items() if value is not None}

@@ -1,5 +1,6 @@
 """`cetnet kubeflow`: packages for Kubeflow Pipelines. What is heavy is imported when a command runs."""
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,8 +9,8 @@ import click
 from cetnet_keras.errors import InputError
 from cetnet_keras.output import output_file, write_output
 from kubeflow.cetnet.option_types import ADDRESS, FOLDER, IMAGE, RESOURCE, SECRET, VolumeType
-from kubeflow.cetnet.options import PIPELINE_ROOT, Options, default_image
-from pipeline.job_options import FiniteRange, job_options
+from kubeflow.cetnet.options import Options
+from pipeline.job_options import FiniteRange, gate_bounds, job_options
 
 if TYPE_CHECKING:
     from cetnet_keras.spec import DataSpec
@@ -19,7 +20,7 @@ _PATH = click.Path(path_type=Path)
 
 @click.group()
 def kubeflow() -> None:
-    """Compiles the pipeline for Kubeflow Pipelines.
+    """Compiles the pipeline for Kubeflow Pipelines. A server takes the package, but its steps do not run yet.
 
     \b
     Example:
@@ -41,11 +42,15 @@ def kubeflow() -> None:
 )
 @click.option("--display-name", metavar="TEXT", help="What the pages show.  [default: the spec's name]")
 @click.option(
-    "--image", metavar="IMAGE", type=IMAGE, help="What all steps run in.  [default: cetnet:VERSION]"
+    "--image",
+    default=lambda: f"cetnet:{version('cetnet')}",
+    metavar="IMAGE",
+    type=IMAGE,
+    help="What all steps run in.  [default: cetnet:VERSION]",
 )
 @click.option(
     "--pipeline-root",
-    default=PIPELINE_ROOT,
+    default="minio://mlpipeline/v2/artifacts",  # of an installation as it comes
     show_default=True,
     metavar="ADDRESS",
     type=ADDRESS,
@@ -152,8 +157,7 @@ def compile_(
             from pipeline.create_pipeline import Job
             from pipeline.gates import Gates
 
-            bounds = {"min_auc": min_auc, "max_auc_drop": max_auc_drop}
-            gates = Gates(**{name: value for name, value in bounds.items() if value is not None})
+            gates = Gates(**gate_bounds(min_auc, max_auc_drop))
             sources = (spec, data_text, data.parent), (model_spec, model_text)
             job = Job.of(*sources, gates, allow_anomalies, max_bad_rows)
             package = compile_package(job, given)
@@ -177,8 +181,7 @@ def _refuse_placeholders(texts: dict[str, str]) -> None:
 
 def _options(spec: "DataSpec", given: dict[str, Any]) -> Options:
     """Raises UsageError on volumes that no pod can have, and where what is pushed would go with the pod."""
-    own = {"image": given["image"] or default_image(), "display_name": given["display_name"] or spec.name}
-    options = Options(**given | own)
+    options = Options(**given | {"display_name": given["display_name"] or spec.name})
     for kind, names in (
         ("claim", [volume.claim for volume in options.volumes]),
         ("path", [volume.mount for volume in options.volumes]),

@@ -7,9 +7,10 @@ import cetnet_keras  # noqa: F401  # before TensorFlow: it chooses the Keras
 
 # isort: split
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
-from kubeflow.cetnet.package import Package, read_package
+from kubeflow.cetnet.package import Package
 
 DATA = """\
 name: clicks_2
@@ -81,7 +82,13 @@ def full_text(full_folder: Path) -> str:
     return (full_folder / "pipeline.yaml").read_text(encoding="utf-8")
 
 
+@pytest.fixture(scope="session")
+def read_package() -> Callable[[str], Package]:
+    """The package that a text holds: its first document, and the second if there is one."""
+    return lambda text: Package(*yaml.safe_load_all(text))
+
+
 @pytest.fixture
-def full(full_text: str) -> Package:
+def full(full_text: str, read_package: Callable[[str], Package]) -> Package:
     """A copy of the package with every option."""
-    return read_package(full_text, "pipeline.yaml")
+    return read_package(full_text)

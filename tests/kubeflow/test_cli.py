@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-from kubeflow.cetnet.package import read_package
-
 
 @pytest.fixture
 def earlier(folder: Path) -> Iterator[Path]:
@@ -129,13 +127,15 @@ def test_specs_that_are_too_long_are_refused_and_the_task_is_named(earlier: Path
     assert "too long for Kubeflow: argument-size: task " in error and "expected fewer than 131,072" in error
 
 
-def test_pretrained_vectors_are_read_in_the_pods_from_the_data_root(folder: Path, run_compile: Any) -> None:
+def test_pretrained_vectors_are_read_in_the_pods_from_the_data_root(
+    folder: Path, run_compile: Any, read_package: Any
+) -> None:
     replaced(folder, "slices:", "  vector: {type: pretrained, of: item, file: v.csv, dimension: 2}\nslices:")
     assert "v.csv: cannot be read" in refusal(run_compile(folder))
     (folder / "v.csv").write_text("item,a,b\n7,0.5,1\n", encoding="utf-8")
     result = run_compile(folder, "--data-root", "/rows/clicks", "--pvc", "rows:/rows")
     assert (result.exit_code, result.stderr) == (0, "")
-    package = read_package((folder / "pipeline.yaml").read_text(encoding="utf-8"), "pipeline.yaml")
+    package = read_package((folder / "pipeline.yaml").read_text(encoding="utf-8"))
     given = package.spec["root"]["dag"]["tasks"]["trainer"]["inputs"]["parameters"]
     config = json.loads(given["custom_config"]["runtimeValue"]["constant"])
     digest = hashlib.sha256((folder / "v.csv").read_bytes()).hexdigest()

@@ -1,49 +1,26 @@
 """`cetnet kubeflow`: packages for Kubeflow Pipelines. What is heavy is imported when a command runs."""
 
-import re
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from cetnet_keras.errors import InputError
 from cetnet_keras.output import output_file, write_output
-from kubeflow.cetnet.options import PIPELINE_ROOT, Options, Volume, default_image
-from pipeline.job_options import job_options
+from kubeflow.cetnet.option_types import ADDRESS, FOLDER, IMAGE, RESOURCE, SECRET, VolumeType
+from kubeflow.cetnet.options import Options
+from pipeline.job_options import FiniteRange, gate_bounds, job_options
 
 if TYPE_CHECKING:
     from cetnet_keras.spec import DataSpec
 
 _PATH = click.Path(path_type=Path)
-_CLAIM = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
-
-
-class _Volume(click.ParamType):
-    name = "claim:mount"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Volume:
-        claim, _, mount = str(value).partition(":")
-        if not _CLAIM.fullmatch(claim) or not mount.startswith("/"):
-            expected = "expected the name of a claim and an absolute path, as in rows:/data"
-            self.fail(f"found {value!r}, {expected}", param, ctx)
-        return Volume(claim, mount)
-
-
-def _in_the_pods(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    if value is not None and not value.startswith("/"):
-        raise click.BadParameter(f"found {value!r}, expected an absolute path in the pods, such as /data")
-    return value
-
-
-def _root(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    if not value.startswith(("minio://", "s3://", "gs://")):
-        expected = "expected an address that starts with minio://, s3:// or gs://; there are no file roots"
-        raise click.BadParameter(f"found {value!r}, {expected}")
-    return value
 
 
 @click.group()
 def kubeflow() -> None:
-    """Compiles the pipeline for Kubeflow Pipelines.
+    """Compiles the pipeline for Kubeflow Pipelines. A server takes the package, but its steps do not run yet.
 
     \b
     Example:
@@ -64,46 +41,81 @@ def kubeflow() -> None:
     "--target", default="kfp", show_default=True, type=click.Choice(["kfp"]), help="What it is for."
 )
 @click.option("--display-name", metavar="TEXT", help="What the pages show.  [default: the spec's name]")
-@click.option("--image", metavar="IMAGE", help="What all steps run in.  [default: cetnet:VERSION]")
+@click.option(
+    "--image",
+    default=lambda: f"cetnet:{version('cetnet')}",
+    metavar="IMAGE",
+    type=IMAGE,
+    help="What all steps run in.  [default: cetnet:VERSION]",
+)
 @click.option(
     "--pipeline-root",
-    default=PIPELINE_ROOT,
+    default="minio://mlpipeline/v2/artifacts",  # of an installation as it comes
     show_default=True,
-    callback=_root,
     metavar="ADDRESS",
+    type=ADDRESS,
     help="Where artifacts go.",
 )
 @click.option(
     "--data-root",
     default="/data",
     show_default=True,
-    callback=_in_the_pods,
     metavar="PATH",
+    type=FOLDER,
     help="Where pods find what the data spec's paths start at; a run may name another.",
 )
 @click.option(
     "--pvc",
     "volumes",
     multiple=True,
-    type=_Volume(),
     metavar="CLAIM:PATH",
+    type=VolumeType(),
     help="A volume for rows or pushed models; repeat it for more.",
 )
 @click.option(
     "--push-to",
-    callback=_in_the_pods,
     metavar="PATH",
+    type=FOLDER,
     help="Push to PATH/NAME on a volume.  [default: the artifact alone]",
 )
-@click.option("--storage-secret", metavar="NAME", help="Secret with the keys accesskey and secretkey.")
-@click.option("--cpu", default=4.0, show_default=True, type=click.FloatRange(min=0.1), help="Cores a step.")
-@click.option("--memory", default=16.0, show_default=True, type=click.FloatRange(min=1), help="GB a step.")
 @click.option(
-    "--accelerators", default=0, show_default=True, type=click.IntRange(min=0), help="Of the trainer."
+    "--storage-secret", metavar="NAME", type=SECRET, help="Secret with the keys accesskey and secretkey."
 )
-@click.option("--accelerator-type", default="nvidia.com/gpu", show_default=True, metavar="RESOURCE")
 @click.option(
-    "--retries", default=2, show_default=True, type=click.IntRange(0, 10), help="Of a step that fails."
+    "--cpu",
+    default=4.0,
+    show_default=True,
+    type=FiniteRange(min=0.1),
+    help="Cores of a step that reads all rows or holds the model.",
+)
+@click.option(
+    "--memory",
+    default=16.0,
+    show_default=True,
+    type=FiniteRange(min=1),
+    help="GB of a step that reads all rows or holds the model.",
+)
+@click.option(
+    "--accelerators",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Accelerators of the trainer.",
+)
+@click.option(
+    "--accelerator-type",
+    default="nvidia.com/gpu",
+    show_default=True,
+    metavar="RESOURCE",
+    type=RESOURCE,
+    help="What Kubernetes calls one.",
+)
+@click.option(
+    "--retries",
+    default=2,
+    show_default=True,
+    type=click.IntRange(0, 10),
+    help="How often a step that fails starts again.",
 )
 @job_options
 def compile_(
@@ -133,6 +145,7 @@ def compile_(
     spec = load_data_spec(data)
     data_text, model_text = read_text(data), read_text(model) if model else ""
     model_spec = parse_spec(ModelSpec, model_text, str(model))
+    _refuse_placeholders({str(data): data_text, str(model): model_text})
     given = _options(spec, options)
     output_file(output)
     with quiet() as console:
@@ -144,8 +157,7 @@ def compile_(
             from pipeline.create_pipeline import Job
             from pipeline.gates import Gates
 
-            bounds = {"min_auc": min_auc, "max_auc_drop": max_auc_drop}
-            gates = Gates(**{name: value for name, value in bounds.items() if value is not None})
+            gates = Gates(**gate_bounds(min_auc, max_auc_drop))
             sources = (spec, data_text, data.parent), (model_spec, model_text)
             job = Job.of(*sources, gates, allow_anomalies, max_bad_rows)
             package = compile_package(job, given)
@@ -156,10 +168,26 @@ def compile_(
             console.print(f"note     {note}", markup=False)
 
 
+def _refuse_placeholders(texts: dict[str, str]) -> None:
+    """The launcher replaces `{{$...}}` wherever it stands in an argument, and the specs are arguments."""
+    for path, text in texts.items():
+        before, found, _ = text.partition("{{$")
+        if found:
+            line = before.count("\n") + 1
+            raise InputError(
+                f"{path}:{line}: found '{found}', which Kubeflow replaces by something else; write it differently"
+            )
+
+
 def _options(spec: "DataSpec", given: dict[str, Any]) -> Options:
-    """Raises UsageError where --push-to is not on a volume: a pod's own folder goes with the pod."""
-    own = {"image": given["image"] or default_image(), "display_name": given["display_name"] or spec.name}
-    options = Options(**given | own)
+    """Raises UsageError on volumes that no pod can have, and where what is pushed would go with the pod."""
+    options = Options(**given | {"display_name": given["display_name"] or spec.name})
+    for kind, names in (
+        ("claim", [volume.claim for volume in options.volumes]),
+        ("path", [volume.mount for volume in options.volumes]),
+    ):
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            raise click.UsageError(f"found the {kind} {name} in two --pvc, expected each once")
     if options.push_to and not any(volume.holds(options.push_to) for volume in options.volumes):
         found = f"--push-to {options.push_to} is on no volume, where it would be lost with the pod"
         raise click.UsageError(f"{found}; add --pvc CLAIM:{options.push_to}")

@@ -31,10 +31,9 @@ def compile_package(job: Job, options: Options) -> Package:
     Nothing of this machine is in the package: the job's `base` is not read, `data_root` stands in its place.
 
     Raises:
-        InputError: a text that Kubeflow would change on the way.
-        WorkFailed: what was made breaks a rule; the message names it.
+        InputError: the specs are too long to be arguments; a file of pretrained vectors cannot be read.
+        WorkFailed: what was made breaks another rule; the message names it.
     """
-    _refuse_placeholders(job, options)
     spec = passes.bare_spec(_compiled_by_tfx(job, options))
     spec = passes.with_kebab_ids(spec)
     spec = own_tasks.with_data_fingerprint(spec, options.image)
@@ -48,6 +47,8 @@ def compile_package(job: Job, options: Options) -> Package:
     spec = passes.with_header(spec, options, f"cetnet-{version('cetnet')}")
     package = Package(spec, platform_document(options, _mounted_by(job)))
     broken = broken_rules(package)
+    if broken and all(line.startswith("argument-size: ") for line in broken):
+        raise InputError(f"the specs are too long for Kubeflow: {broken[0]}; shorten them, comments too")
     if broken:
         raise WorkFailed(f"the package would not run: {'; '.join(broken[:3])}")
     return package
@@ -71,16 +72,3 @@ def _compiled_by_tfx(job: Job, options: Options) -> dict[str, Any]:
     config = KubeflowV2DagRunnerConfig(default_image=options.image, use_pipeline_spec_2_1=True)
     compiled: dict[str, Any] = KubeflowV2DagRunner(config).run(pipeline, write_out=False)
     return compiled
-
-
-def _refuse_placeholders(job: Job, options: Options) -> None:
-    """The launcher replaces `{{$...}}` wherever it stands, in the texts of the specs too."""
-    texts = {"data spec": job.data_text, "model spec": job.model_text}
-    for name, text in (
-        texts | {f"--{k.replace('_', '-')}": str(v) for k, v in options._asdict().items()}
-    ).items():
-        if "{{$" in text:
-            line = f":{text[: text.index('{{$')].count(chr(10)) + 1}" if name in texts else ""
-            raise InputError(
-                f"{name}{line}: found '{{{{$', which Kubeflow replaces by something else; write it differently"
-            )

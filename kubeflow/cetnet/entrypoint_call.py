@@ -8,7 +8,8 @@ puts the ExecutorInput, as proto JSON, in place of `{{$}}`. JSON is the componen
 open-source backend hands artifacts over without theirs, and whole numbers as floats.
 
 What an entrypoint has to know beside that of a ComponentSpec's inputs:
-    rt_NAME                  goes to custom_config[NAME], as pipeline.run_parameters has it
+    rt_NAME                  of trainer: goes to custom_config[NAME], as pipeline.run_parameters has it; of example-gen: as
+                             text to the key NAME of the Struct in its custom_config
     fingerprint, span,       of example-gen: what `data-fingerprint` found; the properties of the artifact `examples`
     version, input_config
     baseline_model           of the evaluator: none where its metadata has `absent: 1`

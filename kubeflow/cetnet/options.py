@@ -1,9 +1,6 @@
 """What a package is told beside the two specs."""
 
-from importlib.metadata import version
 from typing import NamedTuple
-
-PIPELINE_ROOT = "minio://mlpipeline/v2/artifacts"  # the default of an open-source Kubeflow installation
 
 
 class Volume(NamedTuple):
@@ -14,7 +11,7 @@ class Volume(NamedTuple):
 
     def holds(self, path: str) -> bool:
         """Whether an absolute path lies on the volume."""
-        return f"{path}/".startswith(f"{self.mount.rstrip('/')}/")
+        return f"{path}/".startswith(f"{self.mount}/")
 
 
 class Options(NamedTuple):
@@ -22,20 +19,13 @@ class Options(NamedTuple):
 
     image: str
     display_name: str
-    pipeline_root: str = PIPELINE_ROOT
-    data_root: str = "/data"  # default of the parameter: the folder that the data spec's paths start at
-    push_to: str | None = (
-        None  # versions go to PUSH_TO/NAME; without it the artifact `pushed_model` alone has them
-    )
-    volumes: tuple[Volume, ...] = ()
-    storage_secret: str | None = None  # with the keys accesskey and secretkey
-    cpu: float = 4  # cores of each heavy step
-    memory: float = 16  # GB of each heavy step
-    accelerators: int = 0  # of the trainer
-    accelerator_type: str = "nvidia.com/gpu"  # the name of the Kubernetes resource
-    retries: int = 2  # of each step
-
-
-def default_image() -> str:
-    """The image of this release: what `docker build -t cetnet:VERSION .` makes."""
-    return f"cetnet:{version('cetnet')}"
+    pipeline_root: str
+    data_root: str  # default of the parameter: the folder that the data spec's paths start at
+    push_to: str | None  # versions go to PUSH_TO/NAME; without it they are artifacts alone
+    volumes: tuple[Volume, ...]
+    storage_secret: str | None  # with the keys accesskey and secretkey
+    cpu: float  # cores of each heavy step
+    memory: float  # GB of each heavy step
+    accelerators: int  # of the trainer
+    accelerator_type: str  # the name of the Kubernetes resource
+    retries: int  # of each step

@@ -5,8 +5,6 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from cetnet_keras.errors import InputError
-
 Spec = dict[str, Any]
 
 # Plain scalars that no reader of YAML 1.1 or 1.2 takes for anything but text; Go's and Python's differ on 1e3, 0o7, y
@@ -31,26 +29,6 @@ class Package(NamedTuple):
             width=2**31,  # no line is folded
             explicit_start=len(documents) > 1,
         )
-
-
-def read_package(text: str, name: str) -> Package:
-    """The package that a text holds; what is in its documents is for the rules to judge.
-
-    Raises:
-        InputError: not YAML, or not one pipeline spec with at most one platform document.
-    """
-    try:
-        documents = [document for document in yaml.safe_load_all(text) if document is not None]
-    except yaml.YAMLError as error:
-        raise InputError(f"{name}: not valid YAML: {error}; compile it again") from error
-    if not all(isinstance(document, dict) for document in documents):
-        raise InputError(f"{name}: found a document that is no mapping; compile it again")
-    platforms = [document for document in documents if "platforms" in document]
-    specs = [document for document in documents if "platforms" not in document]
-    if len(specs) != 1 or len(platforms) > 1:
-        found = f"found {len(specs)} pipeline specs and {len(platforms)} platform documents"
-        raise InputError(f"{name}: {found}, expected one and at most one; compile it again")
-    return Package(specs[0], platforms[0] if platforms else None)
 
 
 class _Dumper(yaml.SafeDumper):

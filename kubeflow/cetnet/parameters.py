@@ -41,8 +41,15 @@ def run_parameters(job: Job, data_root: str) -> list[RunParameter]:
             "allow_anomalies",
             "NUMBER_INTEGER",  # a boolean would not fit the gate's input
             int(job.allow_anomalies),
-            "1 goes on where the data contradict the schema, 0 stops",
+            "1 goes on where the data contradict the schema or a split has one class alone, 0 stops",
             (("data-gate", "allow"),),
+        ),
+        RunParameter(
+            "max_bad_rows",
+            "NUMBER_INTEGER",
+            job.max_bad_rows,
+            "rows that do not fit, in all files together, that may be left out",
+            (("example-gen", f"{RUN_PARAMETER}max_bad_rows"),),
         ),
     ]
     training = parse_spec(ModelSpec, job.model_text, "model.yaml").training

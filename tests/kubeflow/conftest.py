@@ -7,9 +7,10 @@ import cetnet_keras  # noqa: F401  # before TensorFlow: it chooses the Keras
 
 # isort: split
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
-from kubeflow.cetnet.package import Package, read_package
+from kubeflow.cetnet.package import Package
 
 DATA = """\
 name: clicks_2
@@ -31,7 +32,7 @@ OPTIONS = (  # all that there is to say
     "--display-name", "Clicks, daily", "--image", "registry.example/cetnet:7", "--pipeline-root", "s3://bucket/runs",
     "--data-root", "/rows/clicks", "--pvc", "rows:/rows", "--pvc", "models:/models", "--push-to", "/models",
     "--storage-secret", "storage", "--cpu", "2.5", "--memory", "12", "--accelerators", "1", "--retries", "3",
-    "--min-auc", "0.61", "--allow-anomalies",
+    "--min-auc", "0.61", "--allow-anomalies", "--max-bad-rows", "5",
 )  # fmt: skip
 Compile = Callable[..., Result]
 
@@ -81,7 +82,13 @@ def full_text(full_folder: Path) -> str:
     return (full_folder / "pipeline.yaml").read_text(encoding="utf-8")
 
 
+@pytest.fixture(scope="session")
+def read_package() -> Callable[[str], Package]:
+    """The package that a text holds: its first document, and the second if there is one."""
+    return lambda text: Package(*yaml.safe_load_all(text))
+
+
 @pytest.fixture
-def full(full_text: str) -> Package:
+def full(full_text: str, read_package: Callable[[str], Package]) -> Package:
     """A copy of the package with every option."""
-    return read_package(full_text, "pipeline.yaml")
+    return read_package(full_text)

@@ -69,7 +69,8 @@ def nodes(full_folder: Path) -> dict[str, Any]:
     """The nodes of the pipeline that runs here, of the same two specs."""
     texts = [(full_folder / name).read_text(encoding="utf-8") for name in ("data.yaml", "model.yaml")]
     data = (parse_spec(DataSpec, texts[0], "data.yaml"), texts[0], full_folder)
-    job = Job.of(data, (parse_spec(ModelSpec, texts[1], "model.yaml"), texts[1]), Gates(min_auc=0.61), True)
+    model = (parse_spec(ModelSpec, texts[1], "model.yaml"), texts[1])
+    job = Job.of(data, model, Gates(min_auc=0.61), allow_anomalies=True, max_bad_rows=5)
     return {node.id: node for node in create_pipeline(job, "root", "serving").components}
 
 
@@ -164,13 +165,8 @@ def test_every_component_runs_the_entrypoint_in_the_image(
 
 
 def test_no_executor_is_a_resolver_or_has_a_hook(document: dict[str, Any]) -> None:
-    assert all(
-        set(executor) == {"container"} for executor in document["deploymentSpec"]["executors"].values()
-    )
-    assert all(
-        "lifecycle" not in executor["container"]
-        for executor in document["deploymentSpec"]["executors"].values()
-    )
+    for executor in document["deploymentSpec"]["executors"].values():
+        assert set(executor) == {"container"} and "lifecycle" not in executor["container"]
 
 
 def test_our_own_tasks_are_never_cached_and_the_others_may_be(spec: Any) -> None:
@@ -198,6 +194,7 @@ def test_the_parameters_have_the_compiled_values_as_defaults_and_reach_their_tas
     assert {name: (kind, json_format.MessageToDict(value)) for name, (kind, value) in stated.items()} == {
         "data_root": ("STRING", "/rows/clicks"),
         "allow_anomalies": ("NUMBER_INTEGER", 1),
+        "max_bad_rows": ("NUMBER_INTEGER", 5),
         "batch_size": ("NUMBER_INTEGER", 1024),
         "epochs": ("NUMBER_INTEGER", 3),
         "learning_rate": ("NUMBER_DOUBLE", 0.01),
@@ -214,6 +211,7 @@ def test_the_parameters_have_the_compiled_values_as_defaults_and_reach_their_tas
         ("data_root", "data-fingerprint", "input_base"),
         ("data_root", "example-gen", "input_base"),
         ("allow_anomalies", "data-gate", "allow"),
+        ("max_bad_rows", "example-gen", "rt_max_bad_rows"),
         *((name, "trainer", f"rt_{name}") for name in ("batch_size", "epochs", "learning_rate", "seed")),
     }
 

@@ -70,6 +70,7 @@ BREACHES: list[tuple[str, Spoil, str]] = [
     ),
     ("pipeline-name", lambda p: p.spec["pipelineInfo"].update(name="Clicks_2"), "found 'Clicks_2'"),
     ("pipeline-name", lambda p: p.spec["pipelineInfo"].clear(), "found ''"),
+    ("pipeline-name", lambda p: p.spec["pipelineInfo"].update(name="-clicks"), "found '-clicks'"),
     ("pipeline-root", lambda p: p.spec.update(defaultPipelineRoot="/mnt/runs"), "found '/mnt/runs'"),
     ("kebab-ids", lambda p: moved(p.spec["root"]["dag"]["tasks"], "pusher", "Pusher.v2"), "task 'Pusher.v2'"),
     ("kebab-ids", lambda p: moved(p.spec["root"]["dag"]["tasks"], "pusher", "p" * 129), "at most 128"),
@@ -235,6 +236,11 @@ BREACHES: list[tuple[str, Spoil, str]] = [
     ),
     (
         "platform-fields",
+        lambda p: on_platform(p)["exec-pusher"]["pvcMount"][0].update(constant="models"),
+        "executor exec-pusher: found the claim models twice",
+    ),
+    (
+        "platform-fields",
         lambda p: on_platform(p)["exec-pusher"]["pvcMount"][0].update(mountPath="data"),
         "executor exec-pusher: found the mount",
     ),
@@ -268,6 +274,7 @@ def test_every_rule_has_a_breach_and_an_id_of_its_own() -> None:
         lambda p: given(p, "data-gate").update(
             code={"runtimeValue": {"constant": "{{$.pipeline_job_name}}"}}
         ),
+        lambda p: p.spec["pipelineInfo"].update(name="2024-1"),
     ],
 )
 def test_what_is_allowed_passes(full: Package, spoil: Spoil) -> None:

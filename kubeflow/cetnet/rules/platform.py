@@ -33,6 +33,9 @@ def platform_fields(package: Package) -> Iterator[str]:
     for label, config in _configs(package).items():
         for field in sorted(set(config) - _FIELDS):
             yield f"executor {label}: {field} is not known to every backend"
+        claims = [mount.get("constant") for mount in config.get("pvcMount", [])]
+        for claim in sorted({str(claim) for claim in claims if claims.count(claim) > 1}):
+            yield f"executor {label}: found the claim {claim} twice: the driver names volumes after claims"
         for mount in config.get("pvcMount", []):
             if not {"constant", "mountPath"} <= set(mount) or not mount["mountPath"].startswith("/"):
                 yield f"executor {label}: found the mount {mount}, expected a constant and an absolute mountPath"

@@ -1,5 +1,6 @@
 """Rules about the document as a whole and its names."""
 
+import re
 from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
@@ -11,6 +12,7 @@ from kubeflow.cetnet.package import Package
 from kubeflow.cetnet.steps import executors, root_tasks
 
 SCHEMA_VERSION = "2.1.0"
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")  # a digit may stand first, as no task may have it
 ROOTS = ("gs://", "s3://", "minio://")
 # of a container's resources: what the protos of kfp-pipeline-spec below 2.6 lack, and backends from 2.4 on read
 _NEWER = ("resourceCpuLimit", "resourceMemoryLimit", "resourceCpuRequest", "resourceMemoryRequest")
@@ -62,7 +64,7 @@ def root_dag(package: Package) -> Iterator[str]:
 def pipeline_name(package: Package) -> Iterator[str]:
     """The pipeline has a name (`v2_template.go`), of which Kubernetes can make others."""
     found = package.spec.get("pipelineInfo", {}).get("name", "")
-    if len(found) > LONGEST or not KEBAB.fullmatch(found.lstrip("0123456789-")):
+    if len(found) > LONGEST or not _NAME.fullmatch(found):
         yield f"found {found!r}, expected at most {LONGEST} of a-z, 0-9 and single -"
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import objsize
 from absl import logging as absl_logging
 from tfx.orchestration import metadata
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
@@ -96,6 +97,8 @@ def run_pipeline(
 
 
 def _run(pipeline: Any) -> None:
+    # Beam's cache measures each side input, and before each measurement walks through the globals of all modules
+    objsize.default_settings.update(exclude_modules_globals=False)
     try:
         LocalDagRunner().run(pipeline)
     except GateRefused:

@@ -18,7 +18,7 @@ test: setup  ## Runs the tests, the fast ones first (ARGS="-k word" goes to pyte
 	.venv/bin/python -m pytest $(ARGS)
 
 test-trixie:  ## Runs the tests on the newest stack, on Debian 13 in a chroot (as root, with debootstrap)
-	@tests/trixie.sh make test PYTHON=python3 ARGS='$(ARGS)' || [ $$? = 77 ]
+	@tests/trixie.sh make test PYTHON=python3 || [ $$? = 77 ]
 
 lint: setup  ## Checks style, format and types
 	.venv/bin/ruff check

@@ -268,10 +268,16 @@ def _finite(scaled: tf.Tensor) -> tf.Tensor:
     return tf.where(tf.math.is_finite(scaled), scaled, tf.zeros_like(scaled))
 
 
+# Logs are taken in float64: TensorFlow rounds those of float32 otherwise in the last rows of a batch, and how many rows
+# Beam gives to a batch follows its timing. The same rows would give another model, and a server another input.
+
+
 def _log1p(x: tf.Tensor) -> tf.Tensor:
-    return tf.sign(x) * tf.math.log1p(tf.abs(x))
+    wide = tf.cast(x, tf.float64)
+    return tf.cast(tf.sign(wide) * tf.math.log1p(tf.abs(wide)), tf.float32)
 
 
 def _log_squared(x: tf.Tensor) -> tf.Tensor:
     """floor(ln(x)^2) above 2, as the winners of Criteo's contest had it; smaller values stay."""
-    return tf.where(x > 2, tf.floor(tf.square(tf.math.log(tf.maximum(x, 2.0)))), x)
+    wide = tf.math.log(tf.maximum(tf.cast(x, tf.float64), 2.0))
+    return tf.where(x > 2, tf.cast(tf.floor(tf.square(wide)), tf.float32), x)

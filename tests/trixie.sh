@@ -16,10 +16,10 @@ unable() {
     exit 77
 }
 
-# Makes Debian 13 from the mirror that apt asks here, else from debootstrap's own; unfinished work is begun again.
+# Makes Debian 13 from the mirror that apt asks here, if it does, else from debootstrap's own; unfinished work is begun again.
 make_system() {
     local mirror
-    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Origin: Debian' 'Label: Debian' 2>/dev/null | head -n 1)
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Origin: Debian' 'Label: Debian' 2>/dev/null | head -n 1) || true
     rm -rf "$system" "$system.new"
     mkdir -p "$(dirname "$system")"
     echo "Making Debian 13 in $system" >&2

@@ -98,9 +98,8 @@ class RotaryAttention(tf.keras.layers.Layer):
         both, value = tf.split(tf.transpose(parts, [2, 0, 3, 1, 4]), [2, 1])  # each [., B, h, T, k]
         query, key = tf.unstack(rotate(both))
         found = attend(query, key, tf.squeeze(value, 0), mask)
-        return self._out(
-            tf.reshape(tf.transpose(found, [0, 2, 1, 3]), [size, steps, self.heads * self._head])
-        )
+        found = tf.transpose(found, [0, 2, 1, 3])  # [B, T, h, k]
+        return self._out(tf.reshape(found, [size, steps, self.heads * self._head]))
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"heads": self.heads}
@@ -112,7 +111,7 @@ class AttentionPooling(tf.keras.layers.Layer):
 
     For a query q of a head: softmax_t(s_t W_k q / sqrt(k)) weighs the tokens s_t, whose weighted sum W_v maps. That is
     multi-head attention, with the maps of keys and values moved to where there are no tokens. Source: pooling by
-    multi-head attention of Set Transformer (arXiv 1810.00825), section 3.2, equation 11. Its feed-forward parts and norms
+    multi-head attention of Set Transformer (arXiv 1810.00825), section 3.2. Its feed-forward parts and norms
     are left out, and so are the biases of keys and values, of which the softmax takes out the one and the last map's
     bias is the other: our choice.
 

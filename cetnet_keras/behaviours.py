@@ -1,6 +1,5 @@
 """Sequences as a member reads them: one behaviour each, several columns of one behaviour side by side."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -63,26 +62,21 @@ class LengthGroup(NamedTuple):
 def length_groups(tokens: tf.Tensor, mask: tf.Tensor) -> tuple[LengthGroup, ...]:
     """The short sequences of a batch and the long ones; either may be none at all.
 
+    `tf.dynamic_stitch` puts what was found for each group back in the order of the batch.
     Most histories are short, and one long one, to which all are padded, is in every batch: of the places for tokens nine in
     ten are padding, and attention costs their square. Source: our choice, measured.
 
     Args:
         tokens: [B, T, k]. mask: [B, T], 1 for a token.
     """
-    length = tf.reduce_max(
-        tf.cast(mask > 0, tf.int32) * (1 + tf.range(tf.shape(mask)[1])), axis=1
-    )  # gaps count
+    place = 1 + tf.range(tf.shape(mask)[1])
+    length = tf.reduce_max(tf.cast(mask > 0, tf.int32) * place, axis=1)  # up to the last token, gaps and all
     is_long, groups = tf.cast(length > _SHORT, tf.int32), []
     parts = (tf.dynamic_partition(x, is_long, 2) for x in (tf.range(tf.size(length)), length, tokens, mask))
     for rows, lengths, own, own_mask in zip(*parts, strict=True):
         longest = tf.maximum(tf.reduce_max(lengths), 0)
         groups.append(LengthGroup(rows, own[:, :longest], own_mask[:, :longest]))
     return tuple(groups)
-
-
-def whole_batch(rows: Sequence[tf.Tensor], found: Sequence[tf.Tensor]) -> tf.Tensor:
-    """What was found for the examples of each group [n, ...], in the order of the batch [B, ...]."""
-    return tf.dynamic_stitch(rows, found)
 
 
 def candidate_embedding(features: EmbeddedFeatures, spec: DataSpec, behaviour: Behaviour) -> tf.Tensor:

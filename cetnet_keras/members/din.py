@@ -13,7 +13,6 @@ from cetnet_keras.behaviours import (
     length_groups,
     mean_of_tokens,
     tokens_of,
-    whole_batch,
 )
 from cetnet_keras.embeddings import EmbeddedFeatures
 from cetnet_keras.members.base import Member
@@ -121,7 +120,7 @@ class DinMember(Member):
                 query, unit = candidate_embedding(features, self.spec, behaviour), next(attention)
                 groups = length_groups(tokens, mask)
                 found = [unit(tf.gather(query, own.rows), own.tokens, own.mask) for own in groups]
-                interests.append(whole_batch([own.rows for own in groups], found))
+                interests.append(tf.dynamic_stitch([own.rows for own in groups], found))
             else:
                 interests.append(mean_of_tokens(tokens, mask))
         together = tf.concat([flat_fields(features), features.dense, *interests], axis=-1)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from cetnet_keras.attention import AttentionPooling, RotaryAttention
-from cetnet_keras.behaviours import LengthGroup, behaviours, length_groups, tokens_of, whole_batch
+from cetnet_keras.behaviours import LengthGroup, behaviours, length_groups, tokens_of
 from cetnet_keras.embeddings import EmbeddedFeatures, dense_names, field_names
 from cetnet_keras.field_rows import FieldRows
 from cetnet_keras.members.base import Member
@@ -315,7 +315,7 @@ class InterformerMember(Member):
     def _s_sum(self, layer: int, states: list[list[_State]]) -> list[tf.Tensor]:
         """S_sum of each behaviour, [B, rows, d]."""
         return [
-            whole_batch(
+            tf.dynamic_stitch(
                 [state.rows for state in own],
                 [summary(state.tokens, state.mask, state.recent) for state in own],
             )

@@ -17,7 +17,6 @@ from cetnet_keras.behaviours import (
     length_groups,
     mean_of_tokens,
     tokens_of,
-    whole_batch,
 )
 from cetnet_keras.embeddings import EmbeddedFeatures
 
@@ -110,7 +109,7 @@ def test_groups_hold_every_real_token_once_and_come_back_in_order(
         assert not mask[group.rows, kept:].any()
     found = [tf.reduce_sum(group.tokens * group.mask[:, :, tf.newaxis], axis=1) for group in groups]
     expected = (tokens * mask[:, :, np.newaxis]).sum(axis=1)
-    np.testing.assert_allclose(whole_batch(rows, found), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(tf.dynamic_stitch(rows, found), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_long_sequence_does_not_make_the_short_ones_long() -> None:

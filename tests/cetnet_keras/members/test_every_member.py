@@ -17,7 +17,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "deepfm": {"hidden": [3]},
     "dhen": {"hidden": [3], "layers": 1, "rows": 3},
     "din": {"hidden": [3], "attention_hidden": [3]},
-    "interformer": {"hidden": [3], "layers": 2, "cls_rows": 2},
+    "interformer": {"hidden": [3], "layers": 1, "cls_rows": 2},
     "mlp": {"hidden": [3]},
 }
 Batch = dict[str, np.ndarray]

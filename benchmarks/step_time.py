@@ -70,9 +70,13 @@ def batches(rows: int) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
         )
 
 
-def make_step(side: str, rows: int, strategy: tf.distribute.Strategy, steps: int) -> Callable[[], float]:
-    """A function that takes one training step and gives its seconds."""
-    model, source = make_model(side, rows, strategy), batches(rows)
+def make_step(
+    model: cetnet_keras.CETNet,
+    source: Iterator[tuple[dict[str, np.ndarray], np.ndarray]],
+    strategy: tf.distribute.Strategy,
+    steps: int,
+) -> Callable[[], float]:
+    """A function that takes one training step, on one of `steps` batches in turn, and gives its seconds."""
     inputs, labels = zip(*(next(source) for _ in range(steps)), strict=True)
     dataset = tf.data.Dataset.from_tensor_slices(
         ({name: np.stack([batch[name] for batch in inputs]) for name in inputs[0]}, np.stack(labels))
@@ -90,9 +94,18 @@ def make_step(side: str, rows: int, strategy: tf.distribute.Strategy, steps: int
 
 
 def measure(rows: tuple[int, ...], sides: tuple[str, ...], rounds: int) -> dict[str, np.ndarray]:
-    """Seconds of each round, by "SIDE ROWS"; all take turns, so that noise hits all alike."""
+    """Seconds of each round, by "SIDE ROWS"."""
     strategy = tf.distribute.MirroredStrategy()
-    steps = {f"{side} {size}": make_step(side, size, strategy, rounds + 3) for side in sides for size in rows}
+    steps = {
+        f"{side} {size}": make_step(make_model(side, size, strategy), batches(size), strategy, rounds + 3)
+        for side in sides
+        for size in rows
+    }
+    return take_turns(steps, rounds)
+
+
+def take_turns(steps: dict[str, Callable[[], float]], rounds: int) -> dict[str, np.ndarray]:
+    """Seconds of each round by the name of the step; all take turns, so that noise hits all alike."""
     for step in steps.values():
         for _ in range(3):
             step()

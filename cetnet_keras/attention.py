@@ -1,12 +1,12 @@
 """Attention over the tokens of a sequence, of which some are padding."""
 
-from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
+from cetnet_keras.mlp import RowDense
+
 _HIDDEN = -1e9  # added to a score in float32, which holds it; float16 does not
-_LENGTHS = (24,)  # where groups of like length end: our choice
 _LONGEST_TURN = 10_000.0  # of RoFormer
 
 
@@ -14,46 +14,26 @@ def attend(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, mask: tf.Tensor) 
     """softmax(Q K^T / sqrt(k)) V over the tokens that the mask counts; the softmax is float32 under any policy.
 
     Args:
-        query: [B or 1, h, Q, k]. key, value: [B, h, T, k]. mask: [B, T], 1 for a token.
+        query: [B, h, Q, k]. key, value: [B, h, T, k]. mask: [B, T], 1 for a token.
     Returns:
         [B, h, Q, k]; zero for an example without tokens.
     """
     query *= int(query.shape[-1]) ** -0.5  # before the product, which could leave the range of float16
-    score = tf.cast(tf.matmul(query, key, transpose_b=True), tf.float32)  # [B, h, Q, T]
-    hidden = (1 - tf.cast(mask, tf.float32)) * _HIDDEN
-    weight = tf.cast(tf.nn.softmax(score + hidden[:, tf.newaxis, tf.newaxis, :]), value.dtype)
-    return tf.matmul(weight, value * tf.cast(mask, value.dtype)[:, tf.newaxis, :, tf.newaxis])
+    mask = tf.cast(mask, value.dtype)[:, tf.newaxis, tf.newaxis, :]
+    weight = masked_softmax(tf.matmul(query, key, transpose_b=True), mask)  # [B, h, Q, T]
+    return tf.matmul(weight, value * tf.linalg.matrix_transpose(mask))
 
 
-def by_length(
-    layer: Callable[..., tf.Tensor], tokens: tf.Tensor, mask: tf.Tensor, *others: tf.Tensor
-) -> tf.Tensor:
-    """Calls `layer` on the examples of like length at a time, so that none is padded to the longest of the batch.
-
-    Attention costs the square of the length, histories are mostly short, and one long one is in every batch. Source:
-    our choice; the values are those of one call.
+def masked_softmax(score: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """Softmax over the last axis that leaves out where the mask is 0; computed in float32 whatever the type of `score`.
 
     Args:
-        layer: called with tokens, mask and others; what it makes of an example depends on its real tokens alone.
-        tokens: [B, T, d]. mask: [B, T], 1 for a token. others: [B, ...].
+        score: [..., T]. mask: of a shape that broadcasts to it.
     Returns:
-        [B, T, d]; zero behind the last token of an example of its group that is longest.
+        shape and type of `score`; what has no meaning where the mask is 0 everywhere.
     """
-    steps = tf.shape(mask)[1]
-    length = tf.reduce_max(tf.cast(mask > 0, tf.int32) * (1 + tf.range(steps)), axis=1)  # of tokens and gaps
-    group = tf.reduce_sum([tf.cast(length > edge, tf.int32) for edge in _LENGTHS], axis=0)
-    rows, found = [], []
-    for number in range(len(_LENGTHS) + 1):
-        own = tf.where(group == number)[:, 0]
-        longest = tf.maximum(tf.reduce_max(tf.gather(length, own)), 0)
-        part = layer(
-            tf.gather(tokens, own)[:, :longest],
-            tf.gather(mask, own)[:, :longest],
-            *(tf.gather(other, own) for other in others),
-        )
-        rows.append(tf.cast(own, tf.int32))
-        found.append(tf.pad(part, [[0, 0], [0, steps - longest], [0, 0]]))
-    return tf.ensure_shape(tf.dynamic_stitch(rows, found), tokens.shape)
+    hidden = (1 - tf.cast(mask, tf.float32)) * _HIDDEN
+    return tf.cast(tf.nn.softmax(tf.cast(score, tf.float32) + hidden), score.dtype)
 
 
 def head_width(width: int, heads: int) -> int:
@@ -74,11 +54,12 @@ def rotate(x: tf.Tensor) -> tf.Tensor:
     """
     half = int(x.shape[-1]) // 2
     turn = _LONGEST_TURN ** (-tf.range(half, dtype=tf.float32) / half)
-    angle = tf.range(tf.shape(x)[-2])
-    angle = tf.cast(angle, tf.float32)[:, tf.newaxis] * turn  # [T, k / 2], one table for all examples
-    cos, sin = tf.cast(tf.cos(angle), x.dtype), tf.cast(tf.sin(angle), x.dtype)
+    place = tf.range(tf.shape(x)[-2])
+    angle = tf.cast(place, tf.float32)[:, tf.newaxis] * turn  # [T, k / 2], one table for all examples
+    cos, sin = tf.cos(angle), tf.sin(angle)
+    cos, sin = tf.concat([cos, cos], axis=-1), tf.concat([-sin, sin], axis=-1)
     first, second = tf.split(x, 2, axis=-1)
-    return tf.concat([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    return x * tf.cast(cos, x.dtype) + tf.concat([second, first], axis=-1) * tf.cast(sin, x.dtype)
 
 
 @tf.keras.utils.register_keras_serializable(package="cetnet")
@@ -107,14 +88,18 @@ class RotaryAttention(tf.keras.layers.Layer):
     def build(self, input_shape: Any) -> None:
         width, policy = int(input_shape[-1]), self.dtype_policy
         self._head = head_width(width, self.heads)
-        self._in = tf.keras.layers.Dense(3 * self.heads * self._head, dtype=policy, name="query_key_value")
-        self._out = tf.keras.layers.Dense(width, dtype=policy, name="out")
+        self._in = RowDense(3 * self.heads * self._head, dtype=policy, name="query_key_value")
+        self._out = RowDense(width, dtype=policy, name="out")
         super().build(input_shape)
 
     def call(self, tokens: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        parts = _heads(self._in(tokens), 3, self.heads, self._head)  # [3, B, h, T, k]
-        turned = rotate(parts[:2])
-        return self._out(_merged(attend(turned[0], turned[1], parts[2], mask)))
+        size, steps = tf.shape(tokens)[0], tf.shape(tokens)[1]
+        parts = tf.reshape(self._in(tokens), [size, steps, 3, self.heads, self._head])
+        both, value = tf.split(tf.transpose(parts, [2, 0, 3, 1, 4]), [2, 1])  # each [., B, h, T, k]
+        query, key = tf.unstack(rotate(both))
+        found = attend(query, key, tf.squeeze(value, 0), mask)
+        found = tf.transpose(found, [0, 2, 1, 3])  # [B, T, h, k]
+        return self._out(tf.reshape(found, [size, steps, self.heads * self._head]))
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"heads": self.heads}
@@ -124,8 +109,11 @@ class RotaryAttention(tf.keras.layers.Layer):
 class AttentionPooling(tf.keras.layers.Layer):
     """PMA: learned queries attend to the tokens, so that any number of tokens becomes a fixed number of rows.
 
-    Source: pooling by multi-head attention of Set Transformer (arXiv 1810.00825), section 3.2. Its feed-forward parts and
-    norms are left out: our choice.
+    For a query q of a head: softmax_t(s_t W_k q / sqrt(k)) weighs the tokens s_t, whose weighted sum W_v maps. That is
+    multi-head attention, with the maps of keys and values moved to where there are no tokens. Source: pooling by
+    multi-head attention of Set Transformer (arXiv 1810.00825), section 3.2. Its feed-forward parts and norms
+    are left out, and so are the biases of keys and values, of which the softmax takes out the one and the last map's
+    bias is the other: our choice.
 
     Args:
         rows: number of learned queries, 1 or more.
@@ -149,26 +137,29 @@ class AttentionPooling(tf.keras.layers.Layer):
     def build(self, input_shape: Any) -> None:
         width, policy = int(input_shape[-1]), self.dtype_policy
         self._head = head_width(width, self.heads)
-        self._queries = self.add_weight("queries", [1, self.heads, self.rows, self._head])
-        self._in = tf.keras.layers.Dense(2 * self.heads * self._head, dtype=policy, name="key_value")
-        self._out = tf.keras.layers.Dense(width, dtype=policy, name="out")
+        self._queries = self.add_weight("queries", [self.heads, self._head, self.rows])
+        self._key = self.add_weight("key", [width, self.heads * self._head])
+        self._value = self.add_weight("value", [width, self.heads * self._head])
+        self._out = RowDense(width, dtype=policy, name="out")
         super().build(input_shape)
 
     def call(self, tokens: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        key, value = tf.unstack(_heads(self._in(tokens), 2, self.heads, self._head))
-        return self._out(_merged(attend(tf.convert_to_tensor(self._queries), key, value, mask)))
+        width, size, steps = tokens.shape[-1], tf.shape(tokens)[0], tf.shape(tokens)[1]
+        key = self._by_head(self._key) * self._head**-0.5  # [h, d, k]
+        asked = tf.transpose(tf.matmul(key, tf.convert_to_tensor(self._queries)), [1, 0, 2])  # [d, h, Q]
+        asked = tf.reshape(asked, [width, self.heads * self.rows])
+        score = tf.reshape(tf.matmul(tf.reshape(tokens, [-1, width]), asked), [size, steps, asked.shape[1]])
+        mask = tf.cast(mask, tokens.dtype)[:, tf.newaxis]
+        weight = masked_softmax(tf.transpose(score, [0, 2, 1]), mask) * mask  # [B, h Q, T]
+        seen = tf.reshape(tf.matmul(weight, tokens), [size, self.heads, self.rows, width])
+        seen = tf.reshape(tf.transpose(seen, [1, 0, 2, 3]), [self.heads, -1, width])  # [h, B Q, d]
+        found = tf.transpose(tf.matmul(seen, self._by_head(self._value)), [1, 0, 2])  # [B Q, h, k]
+        return self._out(tf.reshape(found, [size, self.rows, self.heads * self._head]))
+
+    def _by_head(self, weight: tf.Tensor) -> tf.Tensor:
+        """[d, h k] as [h, d, k]."""
+        parts = tf.reshape(weight, [weight.shape[0], self.heads, self._head])
+        return tf.transpose(parts, [1, 0, 2])
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"rows": self.rows, "heads": self.heads}
-
-
-def _heads(x: tf.Tensor, parts: int, heads: int, width: int) -> tf.Tensor:
-    """[B, T, parts h k] as [parts, B, h, T, k]."""
-    shape = tf.shape(x)
-    return tf.transpose(tf.reshape(x, [shape[0], shape[1], parts, heads, width]), [2, 0, 3, 1, 4])
-
-
-def _merged(x: tf.Tensor) -> tf.Tensor:
-    """[B, h, T, k] as [B, T, h k]."""
-    steps = x.shape[2] or tf.shape(x)[2]  # the number itself where it is known: layers above are built for it
-    return tf.reshape(tf.transpose(x, [0, 2, 1, 3]), [tf.shape(x)[0], steps, x.shape[1] * x.shape[3]])

@@ -1,9 +1,32 @@
-"""The multilayer perceptron that members are made of."""
+"""The linear layer and the multilayer perceptron that members are made of."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
+
+
+@tf.keras.utils.register_keras_serializable(package="cetnet")
+class RowDense(tf.keras.layers.Dense):
+    """`tf.keras.layers.Dense` that takes a tensor of rows as one matrix, and gives the same values.
+
+    The stock layer makes of three axes a tensordot of thirty operations, which are most of what a member has to trace.
+    Source: our choice, measured.
+
+    Call arguments:
+        inputs: [..., n] float, n fixed.
+    Returns:
+        [..., units].
+    """
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        sizes = inputs.shape[:-1]
+        if len(sizes) == 1:
+            return super().call(inputs)
+        found = super().call(tf.reshape(inputs, [-1, inputs.shape[-1]]))
+        if all(sizes[1:]):
+            return tf.reshape(found, [-1, *sizes[1:], self.units])
+        return tf.reshape(found, tf.concat([tf.shape(inputs)[:-1], [self.units]], axis=0))
 
 
 @tf.keras.utils.register_keras_serializable(package="cetnet")
@@ -34,7 +57,7 @@ class Mlp(tf.keras.layers.Layer):
         self.activation = tf.keras.activations.get(activation)
         self.dropout = dropout
         policy = self.dtype_policy
-        self._dense = [tf.keras.layers.Dense(width, self.activation, dtype=policy) for width in self.units]
+        self._dense = [RowDense(width, self.activation, dtype=policy) for width in self.units]
         self._drop = tf.keras.layers.Dropout(dropout, dtype=policy) if dropout else None
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:

@@ -12,7 +12,7 @@ from cetnet_keras.embeddings import EmbeddedFeatures, dense_names, field_names, 
 from cetnet_keras.field_rows import FieldRows
 from cetnet_keras.members.base import Member
 from cetnet_keras.members.registry import register_member
-from cetnet_keras.mlp import Mlp
+from cetnet_keras.mlp import Mlp, RowDense
 
 INTERACTIONS = ("dot", "cross", "attention", "linear", "convolution")
 
@@ -86,7 +86,7 @@ class Interaction(tf.keras.layers.Layer):
 
 def row_mixer(rows: int, policy: Any, name: str) -> tf.keras.layers.Layer:
     """A linear layer for `mix_rows`. A bias would shift a whole row, which the norm at a layer's end takes out again."""
-    return tf.keras.layers.Dense(rows, use_bias=False, dtype=policy, name=name)
+    return RowDense(rows, use_bias=False, dtype=policy, name=name)
 
 
 def mix_rows(mix: tf.keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:

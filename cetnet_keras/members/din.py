@@ -5,11 +5,19 @@ from typing import Any
 
 import tensorflow as tf
 
-from cetnet_keras.behaviours import behaviours, candidate_embedding, flat_fields, mean_of_tokens, tokens_of
+from cetnet_keras.attention import masked_softmax
+from cetnet_keras.behaviours import (
+    behaviours,
+    candidate_embedding,
+    flat_fields,
+    length_groups,
+    mean_of_tokens,
+    tokens_of,
+)
 from cetnet_keras.embeddings import EmbeddedFeatures
 from cetnet_keras.members.base import Member
 from cetnet_keras.members.registry import register_member
-from cetnet_keras.mlp import Mlp
+from cetnet_keras.mlp import Mlp, RowDense
 
 
 @tf.keras.utils.register_keras_serializable(package="cetnet")
@@ -39,7 +47,7 @@ class LocalActivation(tf.keras.layers.Layer):
         super().__init__(**kwargs)
         self.hidden, self.activation, self.softmax = tuple(hidden), activation, softmax
         self._mlp = Mlp(self.hidden, activation, dtype=self.dtype_policy, name="mlp")
-        self._score = tf.keras.layers.Dense(1, dtype=self.dtype_policy, name="score")
+        self._score = RowDense(1, dtype=self.dtype_policy, name="score")
 
     def call(self, query: tf.Tensor, tokens: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         tokens, mask = (
@@ -50,9 +58,7 @@ class LocalActivation(tf.keras.layers.Layer):
         pairs = tf.concat([queries, tokens, queries - tokens, queries * tokens], axis=-1)
         score = self._score(self._mlp(pairs))[:, :, 0]  # [B, T]
         if self.softmax:
-            score = tf.nn.softmax(
-                score + (mask - 1) * (score.dtype.max / 4), axis=-1
-            )  # padding attends to nothing
+            score = masked_softmax(score, mask)
         return tf.reduce_sum((score * mask)[:, :, tf.newaxis] * tokens, axis=1)
 
     def get_config(self) -> dict[str, Any]:
@@ -111,8 +117,10 @@ class DinMember(Member):
         for behaviour in self._behaviours:
             tokens, mask = tokens_of(features, behaviour)
             if behaviour.candidates:
-                query = candidate_embedding(features, self.spec, behaviour)
-                interests.append(next(attention)(query, tokens, mask))
+                query, unit = candidate_embedding(features, self.spec, behaviour), next(attention)
+                groups = length_groups(tokens, mask)
+                found = [unit(tf.gather(query, own.rows), own.tokens, own.mask) for own in groups]
+                interests.append(tf.dynamic_stitch([own.rows for own in groups], found))
             else:
                 interests.append(mean_of_tokens(tokens, mask))
         together = tf.concat([flat_fields(features), features.dense, *interests], axis=-1)

@@ -2,18 +2,18 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from cetnet_keras.attention import AttentionPooling, RotaryAttention, by_length
-from cetnet_keras.behaviours import behaviours, tokens_of
+from cetnet_keras.attention import AttentionPooling, RotaryAttention
+from cetnet_keras.behaviours import LengthGroup, behaviours, length_groups, tokens_of
 from cetnet_keras.embeddings import EmbeddedFeatures, dense_names, field_names
 from cetnet_keras.field_rows import FieldRows
 from cetnet_keras.members.base import Member
 from cetnet_keras.members.dhen import DhenLayer, Interaction, mix_rows, row_mixer
 from cetnet_keras.members.registry import register_member
-from cetnet_keras.mlp import Mlp
+from cetnet_keras.mlp import Mlp, RowDense
 
 GATES = {"identity": tf.identity, "sigmoid": tf.sigmoid, "tanh": tf.tanh}
 INTERACTIONS = ("dhen", "dcnv2", "dot")
@@ -45,7 +45,7 @@ class Gating(tf.keras.layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         width, policy = int(input_shape[-1]), self.dtype_policy
-        self._mlp = tf.keras.layers.Dense(width, bias_initializer="ones", dtype=policy, name="mlp")
+        self._mlp = RowDense(width, bias_initializer="ones", dtype=policy, name="mlp")
         super().build(input_shape)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
@@ -75,10 +75,8 @@ class MaskNet(tf.keras.layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         policy = self.dtype_policy
-        self._mask = tf.keras.layers.Dense(
-            int(input_shape[-1]), bias_initializer="ones", dtype=policy, name="mask"
-        )
-        self._lce = tf.keras.layers.Dense(self.width, dtype=policy, name="lce")
+        self._mask = RowDense(int(input_shape[-1]), bias_initializer="ones", dtype=policy, name="mask")
+        self._lce = RowDense(self.width, dtype=policy, name="lce")
         super().build(input_shape)
 
     def call(self, tokens: tf.Tensor) -> tf.Tensor:
@@ -170,6 +168,19 @@ class SequenceSummary(tf.keras.layers.Layer):
             "heads": self.heads,
             "gate": self.gate,
         }
+
+
+class _State(NamedTuple):
+    """S of one layer, of one behaviour, for the examples of one LengthGroup."""
+
+    rows: tf.Tensor  # [n] int32, where they stand in the batch
+    tokens: tf.Tensor  # [n, T, d]
+    mask: tf.Tensor  # [n, T]
+    recent: tf.Tensor  # [n, recent, T], 1 where a last token stands
+
+
+def _next_state(attention: PersonalisedAttention, state: _State, x_sum: tf.Tensor) -> _State:
+    return state._replace(tokens=attention(state.tokens, state.mask, tf.gather(x_sum, state.rows)))
 
 
 @register_member("interformer")
@@ -264,27 +275,34 @@ class InterformerMember(Member):
     def output_embedding(self, features: EmbeddedFeatures, training: bool | None) -> tf.Tensor:
         x = self._rows((features.fields, features.dense))
         x_sum = self._x_sum(0, x)
-        states, masks, recents = [], [], []
-        for behaviour, unify in zip(self._behaviours, self._unify, strict=True):
-            tokens, mask = tokens_of(features, behaviour)
-            ahead = [[0, 0], [self.cls_rows, 0]]  # X_sum stands before the tokens
-            masks.append(tf.pad(mask, ahead, constant_values=1))
-            recents.append(tf.pad(last_tokens(mask, self.recent), [[0, 0], *ahead]))
-            states.append(tf.concat([x_sum, unify(tokens)], axis=1))
-        for layer in range(self.layers):
-            s_sum = self._s_sum(layer, states, masks, recents)
-            states = [
-                by_length(attention, state, mask, x_sum)
-                for attention, state, mask in zip(
-                    self._of_layer(self._attention, layer), states, masks, strict=True
-                )
+        states = [
+            [
+                self._first_state(unify, group, x_sum)
+                for group in length_groups(*tokens_of(features, behaviour))
             ]
-            interacted = self._interactions[layer](tf.concat([x, *s_sum], axis=1))
-            x = self._row_mlps[layer](interacted)
+            for behaviour, unify in zip(self._behaviours, self._unify, strict=True)
+        ]
+        for layer in range(self.layers):
+            s_sum = self._s_sum(layer, states)
+            states = [
+                [_next_state(attention, state, x_sum) for state in own]
+                for attention, own in zip(self._of_layer(self._attention, layer), states, strict=True)
+            ]
+            x = self._row_mlps[layer](self._interactions[layer](tf.concat([x, *s_sum], axis=1)))
             x_sum = self._x_sum(layer + 1, x)
-        together = tf.concat([x_sum, *self._s_sum(self.layers, states, masks, recents)], axis=1)
+        together = tf.concat([x_sum, *self._s_sum(self.layers, states)], axis=1)
         flat = tf.reshape(together, [-1, together.shape[1] * together.shape[2]])
         return self._mlp(flat, training=training)
+
+    def _first_state(self, unify: MaskNet, group: LengthGroup, x_sum: tf.Tensor) -> _State:
+        """[X_sum | tokens of a behaviour as one sequence] of one group of examples."""
+        ahead = [[0, 0], [self.cls_rows, 0]]
+        return _State(
+            group.rows,
+            tf.concat([tf.gather(x_sum, group.rows), unify(group.tokens)], axis=1),
+            tf.pad(group.mask, ahead, constant_values=1),
+            tf.pad(last_tokens(group.mask, self.recent), [[0, 0], *ahead]),
+        )
 
     def _of_layer(self, layers: list[Any], layer: int) -> list[Any]:
         """Those of each behaviour in one layer."""
@@ -294,11 +312,15 @@ class InterformerMember(Member):
     def _x_sum(self, layer: int, x: tf.Tensor) -> tf.Tensor:
         return self._gates[layer](mix_rows(self._mixes[layer], x))
 
-    def _s_sum(
-        self, layer: int, states: list[tf.Tensor], masks: list[tf.Tensor], recents: list[tf.Tensor]
-    ) -> list[tf.Tensor]:
-        parts = zip(self._of_layer(self._summaries, layer), states, masks, recents, strict=True)
-        return [summary(state, mask, recent) for summary, state, mask, recent in parts]
+    def _s_sum(self, layer: int, states: list[list[_State]]) -> list[tf.Tensor]:
+        """S_sum of each behaviour, [B, rows, d]."""
+        return [
+            tf.dynamic_stitch(
+                [state.rows for state in own],
+                [summary(state.tokens, state.mask, state.recent) for state in own],
+            )
+            for summary, own in zip(self._of_layer(self._summaries, layer), states, strict=True)
+        ]
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {

@@ -90,7 +90,9 @@ class ModelSpec(SpecModel):
     """The whole of model.yaml; an empty file is a sound model."""
 
     members: list[MemberSpec] | None = Field(
-        default=None, min_length=1, description="default: chosen by the data spec"
+        default=None,
+        min_length=1,
+        description="default: interformer and dhen where the data has a sequence, else dhen and dcnv2",
     )
     fusion: FusionSpec = Field(default_factory=FusionSpec, description="how members become one CTR")
     collaboration: CollaborationSpec = Field(

@@ -122,6 +122,12 @@ def _refusal(build: Callable[..., object], options: Mapping[str, object]) -> tup
         return None
     except (TypeError, ValueError) as error:
         together = error
+    try:
+        build()
+    except ValueError as error:  # whatever its options: it cannot learn from this data
+        return ("type",), str(error)
+    except TypeError:
+        pass  # an option that has to be given
     for option, value in options.items():  # each alone, to know which of them it is
         try:
             build(**{option: value})

@@ -1,16 +1,14 @@
 """Attention over tokens against its formulas (arXiv 1706.03762, 2104.09864, 1810.00825), token by token in float64."""
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cetnet_keras.attention import AttentionPooling, RotaryAttention, attend, by_length, head_width, rotate
+from cetnet_keras.attention import AttentionPooling, RotaryAttention, attend, head_width, rotate
 
 RNG = np.random.default_rng(0)
 TOKENS = RNG.normal(size=(3, 4, 6))
@@ -60,14 +58,16 @@ def self_attention(tokens: np.ndarray, mask: np.ndarray, heads: int, weights: li
 
 
 def pooled(tokens: np.ndarray, mask: np.ndarray, heads: int, weights: list[np.ndarray]) -> np.ndarray:
-    """AttentionPooling."""
-    queries, kernel, bias, out, out_bias = (weight.astype(np.float64) for weight in weights)
-    width = kernel.shape[1] // (2 * heads)
+    """AttentionPooling: keys and values of every token are made, as the paper has it."""
+    queries, keys, values, out, out_bias = (weight.astype(np.float64) for weight in weights)
     rows = []
     for row, counts in zip(tokens, mask, strict=True):
-        parts = (row @ kernel + bias).reshape(len(row), 2, heads, width)[counts > 0]
+        real = row[counts > 0]
+        key, value = (
+            (real @ kernel).reshape(len(real), heads, out.shape[0] // heads) for kernel in (keys, values)
+        )
         found = [
-            np.concatenate([attended(queries[0, h, q], parts[:, 0, h], parts[:, 1, h]) for h in range(heads)])
+            np.concatenate([attended(queries[h, :, q], key[:, h], value[:, h]) for h in range(heads)])
             for q in range(queries.shape[2])
         ]
         rows.append(np.array(found) @ out + out_bias)
@@ -132,33 +132,6 @@ def test_large_scores_stay_in_the_range_of_half_precision() -> None:
     key = np.stack([np.full((1, 1, 64), 60), np.full((1, 1, 64), -60)], axis=2).astype(np.float16)
     found = attend(query, key, key, np.ones((1, 2), np.float16))
     np.testing.assert_array_equal(found, key[:, :, :1])
-
-
-def test_examples_of_like_length_together_are_what_each_is_alone(randomise: Callable[..., None]) -> None:
-    """Short and long ones in turn, with a gap in one and nothing in another; gradients are the same too."""
-    lengths = np.array([3, 40, 0, 24, 25, 60, 1])
-    mask = (np.arange(60) < lengths[:, np.newaxis]).astype(np.float32)
-    mask[1, 5] = 0
-    tokens, layer = tf.constant(RNG.normal(size=(7, 60, 6)).astype(np.float32)), RotaryAttention(2)
-    layer(tokens, mask)
-    randomise(layer)
-    values = []
-    for call in (layer, partial(by_length, layer)):
-        with tf.GradientTape() as tape:
-            tape.watch(tokens)
-            real = call(tokens, tf.constant(mask)) * mask[:, :, np.newaxis]
-            loss = tf.reduce_sum(real**2)
-        values.append([real, *tape.gradient(loss, [tokens, *layer.trainable_variables])])
-    for one, other in zip(*values, strict=True):
-        np.testing.assert_allclose(tf.convert_to_tensor(other), one, rtol=1e-3, atol=1e-4)
-
-
-def test_examples_of_like_length_need_no_long_and_no_short_one() -> None:
-    layer = RotaryAttention(2)
-    for lengths in ([2, 3], [30, 40], [0, 0]):
-        mask = (np.arange(40) < np.array(lengths)[:, np.newaxis]).astype(np.float32)
-        found = by_length(layer, RNG.normal(size=(2, 40, 6)).astype(np.float32), mask)
-        assert found.shape == (2, 40, 6) and np.isfinite(found).all()
 
 
 def test_a_head_has_an_even_width() -> None:

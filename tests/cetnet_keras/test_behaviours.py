@@ -5,6 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cetnet_keras import DataSpec
 from cetnet_keras.behaviours import (
@@ -12,6 +14,7 @@ from cetnet_keras.behaviours import (
     behaviours,
     candidate_embedding,
     flat_fields,
+    length_groups,
     mean_of_tokens,
     tokens_of,
 )
@@ -87,3 +90,29 @@ def test_the_mean_counts_tokens_alone_and_is_zero_without_any() -> None:
 def test_no_fields_side_by_side_are_no_columns() -> None:
     features = EmbeddedFeatures(tf.zeros([3, 0, 4]), tf.zeros([3, 1]), {}, {})
     assert flat_fields(features).shape == (3, 0)
+
+
+@given(st.lists(st.integers(0, 45), min_size=1, max_size=6), st.integers(0, 3), st.integers(0, 2**32 - 1))
+def test_groups_hold_every_real_token_once_and_come_back_in_order(
+    lengths: list[int], more: int, seed: int
+) -> None:
+    rng, steps = np.random.default_rng(seed), max(lengths) + more
+    mask = (np.arange(steps) < np.array(lengths)[:, np.newaxis]) * (rng.random((len(lengths), steps)) < 0.8)
+    mask, tokens = mask.astype(np.float32), rng.normal(size=(len(lengths), steps, 2)).astype(np.float32)
+    groups = length_groups(tf.constant(tokens), tf.constant(mask))
+    rows = [group.rows for group in groups]
+    assert sorted(np.concatenate(rows)) == list(range(len(lengths)))
+    for group in groups:
+        kept = group.tokens.shape[1]
+        np.testing.assert_array_equal(group.tokens, tokens[group.rows, :kept])
+        np.testing.assert_array_equal(group.mask, mask[group.rows, :kept])
+        assert not mask[group.rows, kept:].any()
+    found = [tf.reduce_sum(group.tokens * group.mask[:, :, tf.newaxis], axis=1) for group in groups]
+    expected = (tokens * mask[:, :, np.newaxis]).sum(axis=1)
+    np.testing.assert_allclose(tf.dynamic_stitch(rows, found), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_long_sequence_does_not_make_the_short_ones_long() -> None:
+    mask = (np.arange(60) < np.array([3, 60, 0])[:, np.newaxis]).astype(np.float32)
+    shapes = [group.tokens.shape for group in length_groups(tf.zeros([3, 60, 2]), tf.constant(mask))]
+    assert shapes == [(2, 3, 2), (1, 60, 2)]

@@ -137,9 +137,8 @@ BEFORE_TFX: dict[str, tuple[Callable[[Path], object], list[str]]] = {
             replaced("data.yaml", "  seen: {type: sequence, vocabulary: item}\n", "")(folder),
         ],
         [
-            "model.yaml:2: members.0: ",
-            "(interformer needs a sequence",
-            "no sequence: add one, or name another member",
+            "model.yaml:2: members.0.type: interformer needs a sequence and another feature; ",
+            "the data spec has no sequence: add one, or name another member",
         ],
     ),
     "a header that is not UTF-8": (

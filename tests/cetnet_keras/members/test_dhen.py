@@ -158,17 +158,6 @@ def test_contract_of_a_layer_of_all_interactions(
     assert_layer_contract(layer, [X.astype(np.float32)], tmp_path)
 
 
-def test_contract(
-    spec: DataSpec,
-    sizes: dict[str, int],
-    batch: dict[str, np.ndarray],
-    assert_layer_contract: Callable[..., None],
-    tmp_path: Path,
-) -> None:
-    member = DhenMember(spec, sizes, 4, layers=1, rows=3, hidden=[3], dropout=0.1, name="dhen")
-    assert_layer_contract(member, [batch], tmp_path, float32_outputs=(1,))
-
-
 @pytest.mark.parametrize(
     ("option", "message"),
     [

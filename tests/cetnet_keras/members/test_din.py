@@ -99,16 +99,3 @@ def test_member_reads_fields_numbers_attended_and_other_behaviours(
     numbers = np.stack([batch["age"], batch["age/missing"]], axis=1)
     expected = np.maximum(np.concatenate([item, numbers, words, attended], axis=1) @ kernel + bias, 0)
     np.testing.assert_allclose(member(batch).embedding, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_contract(
-    spec: DataSpec,
-    sizes: dict[str, int],
-    batch: dict[str, np.ndarray],
-    assert_layer_contract: Callable[..., None],
-    tmp_path: Path,
-) -> None:
-    member = DinMember(
-        spec, sizes, 4, hidden=[3], attention_hidden=[3], dropout=0.1, projection=[2], name="din"
-    )
-    assert_layer_contract(member, [batch], tmp_path, float32_outputs=(1,))

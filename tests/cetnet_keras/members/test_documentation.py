@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+import yaml
+from click.testing import CliRunner
 
 from cetnet_keras import CETNet, DataSpec, LazyAdam
+from cetnet_keras.cli import main
 from cetnet_keras.members import member_class, member_options
 from cetnet_keras.members.registry import built_in_members
-from cetnet_keras.spec import ModelSpec, check_members, parse_spec
+from cetnet_keras.spec import load_model_spec
 
 PAGE = Path(__file__).parents[3] / "docs" / "members.md"
 SHARED = ("embedding_dim", "projection", "dropout")
@@ -58,6 +61,20 @@ def test_every_member_has_its_line(page: str, name: str) -> None:
     )
 
 
+@pytest.mark.parametrize("name", built_in_members())
+def test_the_table_of_sizes_says_what_a_member_has(
+    page: str, name: str, make_spec: Callable[..., DataSpec]
+) -> None:
+    (stated,) = re.findall(rf"\| `{name}` \| ([\d,]+) \|", page)
+    histories = {
+        f"{name}s": {"type": "sequence", "vocabulary": name, "align": "history"} for name in ("item", "cate")
+    }
+    candidates = {name: {"type": "categorical", "role": "candidate"} for name in ("item", "cate")}
+    spec = make_spec({"user": {"type": "categorical"}} | candidates | histories)
+    (member,) = CETNet(spec, {"user": 3, "item": 4, "cate": 2}, [{"type": name}]).members
+    assert int(stated.replace(",", "")) == member.count_params() - (1 + 3 + 4 + 2) * 16
+
+
 def test_the_example_is_accepted_trains_saves_and_loads(
     own_members: str,
     spec: DataSpec,
@@ -67,18 +84,20 @@ def test_the_example_is_accepted_trains_saves_and_loads(
     tmp_path: Path,
     make_batch: Callable[..., dict[str, np.ndarray]],
 ) -> None:
-    model_spec = parse_spec(ModelSpec, own_members, "model.yaml")
-    check_members(model_spec, own_members, "model.yaml", spec)
-    assert model_spec.members is not None
-    model = CETNet(spec, sizes, model_spec.members)
-    model.compile(LazyAdam())
+    path = tmp_path / "model.yaml"
+    path.write_text(own_members)
+    (tmp_path / "data.yaml").write_text(yaml.safe_dump(spec.model_dump(mode="json", exclude_unset=True)))
+    checked = CliRunner().invoke(main, ["spec", "check", str(tmp_path / "data.yaml"), "--model", str(path)])
+    assert checked.exit_code == 0, checked.output
+    assert checked.output.endswith("model.yaml: 3 members, sound\n")
+    model = CETNet(spec, sizes, load_model_spec(path).members)
+    model.compile(LazyAdam(), run_eagerly=True)
     before = [weight.copy() for weight in model.members[2].get_weights()]
     model.fit(batch, label, verbose=0)
     assert any(
         (one != other).any() for one, other in zip(before, model.members[2].get_weights(), strict=True)
     )
     model.save(tmp_path / "model.keras")
-    custom = {"own_members>Wide": member_class("own_members:Wide"), "Wide": member_class("own_members:Wide")}
-    loaded = tf.keras.models.load_model(tmp_path / "model.keras", custom_objects=custom)
+    loaded = tf.keras.models.load_model(tmp_path / "model.keras")
     other = make_batch(spec, sizes, seed=1)
     np.testing.assert_allclose(loaded(other)["ctr"], model(other)["ctr"], rtol=1e-5)

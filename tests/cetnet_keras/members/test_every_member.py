@@ -15,9 +15,9 @@ from cetnet_keras.members.registry import built_in_members
 SMALL: dict[str, dict[str, Any]] = {
     "dcnv2": {"hidden": [3], "cross_layers": 1},
     "deepfm": {"hidden": [3]},
-    "dhen": {"hidden": [3], "layers": 1},
+    "dhen": {"hidden": [3], "layers": 1, "rows": 3},
     "din": {"hidden": [3], "attention_hidden": [3]},
-    "interformer": {"hidden": [3], "layers": 2, "cls_rows": 2},
+    "interformer": {"hidden": [3], "layers": 1, "cls_rows": 2},
     "mlp": {"hidden": [3]},
 }
 Batch = dict[str, np.ndarray]
@@ -59,6 +59,19 @@ def test_the_amount_of_padding_changes_nothing(member: Member, batch: Batch) -> 
     np.testing.assert_allclose(found.logit, expected.logit, rtol=1e-4, atol=1e-5)
 
 
+def test_what_stands_at_the_place_of_padding_changes_nothing(member: Member, batch: Batch) -> None:
+    """Beside the zeros that the embedding gives: a member masks by itself."""
+    features = member.features(batch)
+    assert any((mask.numpy() == 0).any() for mask in features.masks.values())
+    spoilt = {
+        name: tokens + 1e3 * (1 - features.masks[name])[:, :, tf.newaxis]
+        for name, tokens in features.sequences.items()
+    }
+    expected = member.output_embedding(features, training=False)
+    found = member.output_embedding(features._replace(sequences=spoilt), training=False)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_an_example_does_not_depend_on_the_others_of_its_batch(member: Member, batch: Batch) -> None:
     alone = member({key: values[:1] for key, values in batch.items()})
     np.testing.assert_allclose(alone.logit, member(batch).logit[:1], rtol=1e-4, atol=1e-5)
@@ -82,3 +95,14 @@ def test_every_variable_learns(member: Member, batch: Batch) -> None:
         assert gradient is not None, variable.name
         values = tf.convert_to_tensor(gradient).numpy()
         assert np.isfinite(values).all(), variable.name
+        assert np.abs(values).max() > 1e-6, variable.name
+
+
+def test_bfloat16_is_a_rougher_float32(member: Member, batch: Batch) -> None:
+    rough = type(member).from_config(member.get_config() | {"dtype": "mixed_bfloat16", "name": "rough"})
+    rough(batch)
+    rough.set_weights([weight / 2 for weight in member.get_weights()])
+    member.set_weights(rough.get_weights())
+    found, expected = rough(batch), member(batch)
+    assert found.embedding.dtype == tf.bfloat16 and found.logit.dtype == tf.float32
+    np.testing.assert_allclose(found.logit, expected.logit, rtol=0.05, atol=0.05)

@@ -1,4 +1,4 @@
-"""InterFormer against its formulas (arXiv 2411.09852) in float64; attention itself is tested by itself."""
+"""InterFormer against its formulas (arXiv 2411.09852), one example at a time in float64."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,17 +29,115 @@ SIGMA: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
+Weights = dict[str, np.ndarray]
+
+
 def single(*arrays: np.ndarray) -> list[np.ndarray]:
     return [array.astype(np.float32) for array in arrays]
 
 
-def double(layer: tf.keras.layers.Layer) -> list[np.ndarray]:
-    return [weight.astype(np.float64) for weight in layer.get_weights()]
-
-
-def named(layer: tf.keras.layers.Layer) -> dict[str, np.ndarray]:
+def named(layer: tf.keras.layers.Layer) -> Weights:
     """Weights by their names below the layer's own, such as "gate/mlp/kernel:0"."""
     return {v.name.split("/", 1)[1]: v.numpy().astype(np.float64) for v in layer.variables}
+
+
+def below(weights: Weights, name: str) -> list[np.ndarray]:
+    """The weights of one part, in its order."""
+    return [value for key, value in weights.items() if key.startswith(f"{name}/")]
+
+
+def linear(weights: Weights, name: str, x: np.ndarray) -> np.ndarray:
+    kernel, *bias = below(weights, name)
+    return x @ kernel + sum(bias)
+
+
+def swish(z: np.ndarray) -> np.ndarray:
+    return z / (1 + np.exp(-z))
+
+
+def softmax(z: np.ndarray) -> np.ndarray:
+    weight = np.exp(z - z.max(axis=-1, keepdims=True))
+    return weight / weight.sum(axis=-1, keepdims=True)
+
+
+def gated(weights: Weights, name: str, x: np.ndarray, gate: str) -> np.ndarray:
+    return SIGMA[gate](x * linear(weights, f"{name}/mlp", x))
+
+
+def attended(weights: Weights, name: str, s: np.ndarray, heads: int) -> np.ndarray:
+    """S(l+1) of tokens that PFFN has turned; positions turn pairs of queries and keys, as complex numbers."""
+    parts = linear(weights, f"{name}/query_key_value", s).reshape(len(s), 3, heads, -1)
+    query, key, value = np.moveaxis(parts, 1, 0)  # [t, h, k]
+    half = query.shape[-1] // 2
+    turn = np.exp(1j * np.arange(len(s))[:, None, None] * 10_000.0 ** (-np.arange(half) / half))
+    query, key = ((z[..., :half] + 1j * z[..., half:]) * turn for z in (query, key))
+    score = np.einsum("qhk,thk->hqt", query, key.conj()).real / np.sqrt(2 * half)
+    found = np.einsum("hqt,thk->qhk", softmax(score), value)
+    return linear(weights, f"{name}/out", found.reshape(len(s), -1))
+
+
+def pooled(weights: Weights, name: str, s: np.ndarray) -> np.ndarray:
+    queries, keys, values = (weights[f"{name}/{part}:0"] for part in ("queries", "key", "value"))
+    heads, width, rows = queries.shape
+    key, value = ((s @ kernel).reshape(len(s), heads, width) for kernel in (keys, values))
+    weight = softmax(np.einsum("hkq,thk->hqt", queries, key) / np.sqrt(width))
+    return linear(weights, f"{name}/out", np.einsum("hqt,thk->qhk", weight, value).reshape(rows, -1))
+
+
+def dot(weights: Weights, name: str, x: np.ndarray, rows: int) -> np.ndarray:
+    pairs = np.array([x[i] @ x[j] for i in range(len(x)) for j in range(i + 1, len(x))])
+    return linear(weights, f"{name}/map", pairs).reshape(rows, -1)
+
+
+def cross(weights: Weights, name: str, x: np.ndarray, rows: int) -> np.ndarray:
+    u, v, bias = below(weights, f"{name}/cross")
+    crossed = x.ravel() * (x.ravel() @ u @ v + bias) + x.ravel()
+    return weights[f"{name}/mix/kernel:0"].T @ crossed.reshape(x.shape)
+
+
+def dhen(weights: Weights, name: str, x: np.ndarray, rows: int) -> np.ndarray:
+    kinds = [dot(weights, f"{name}/dot_0", x, rows), cross(weights, f"{name}/cross_1", x, rows)]
+    y = weights[f"{name}/ensemble/kernel:0"].T @ np.concatenate(kinds)
+    y += weights[f"{name}/shortcut/kernel:0"].T @ x
+    gamma, beta = below(weights, f"{name}/norm")
+    centred = y - y.mean(axis=-1, keepdims=True)
+    return centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-5) * gamma + beta
+
+
+INTERACTION = {"dot": dot, "dcnv2": cross, "dhen": dhen}
+
+
+def interformer(
+    weights: Weights,
+    x: np.ndarray,
+    columns: np.ndarray,
+    interaction: str,
+    gate: str,
+    recent: int,
+    layers: int,
+) -> np.ndarray:
+    """docs/cetnet_method.md, section 6, for one example: rows x [n, d] and its real tokens [t, k d], however many."""
+
+    def x_sum(layer: int) -> np.ndarray:
+        return gated(weights, f"gate_{layer}", weights[f"lce_{layer}/kernel:0"].T @ x, gate)
+
+    def s_sum(layer: int) -> np.ndarray:
+        name, cls_rows = f"summary_{layer}_0", len(first)
+        last = s[cls_rows:][::-1][:recent]
+        nothing = np.zeros((recent - len(last), s.shape[1]))
+        together = np.concatenate([s[:cls_rows], pooled(weights, f"{name}/pma", s), last, nothing])
+        return gated(weights, f"{name}/gate", together, gate)
+
+    first, rows, width = x_sum(0), *x.shape
+    masked = columns * linear(weights, "unify_0/mask", columns)
+    s = np.concatenate([first, linear(weights, "unify_0/lce", masked)])
+    for layer in range(layers):
+        known, found = x_sum(layer), s_sum(layer)
+        matrix = linear(weights, f"attention_{layer}_0/matrix", known.ravel()).reshape(width, width)
+        s = attended(weights, f"attention_{layer}_0/attention", s @ matrix, heads=2)
+        mixed = INTERACTION[interaction](weights, f"interaction_{layer}", np.concatenate([x, found]), rows)
+        x = swish(linear(weights, f"row_mlp_{layer}", mixed))
+    return swish(linear(weights, "mlp", np.concatenate([x_sum(layers), s_sum(layers)]).ravel()))
 
 
 @pytest.mark.parametrize("gate", SIGMA)
@@ -47,8 +145,7 @@ def test_a_gate_lets_through_what_its_row_says(gate: str, randomise: Callable[..
     layer = Gating(gate)
     layer(*single(ROWS))
     randomise(layer)
-    kernel, bias = double(layer)
-    expected = SIGMA[gate](ROWS * (ROWS @ kernel + bias))
+    expected = gated({f"gate/{key}": value for key, value in named(layer).items()}, "gate", ROWS, gate)
     np.testing.assert_allclose(layer(*single(ROWS)), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -59,45 +156,11 @@ def test_a_new_gate_lets_everything_through_but_for_its_kernel() -> None:
     np.testing.assert_array_equal(layer(*single(ROWS)), *single(ROWS))
 
 
-def test_columns_of_a_behaviour_become_one_sequence(randomise: Callable[..., None]) -> None:
-    columns, layer = RNG.normal(size=(2, 3, 8)), MaskNet(4)
-    layer(*single(columns))
-    randomise(layer)
-    mask, mask_bias, lce, lce_bias = double(layer)
-    expected = (columns * (columns @ mask + mask_bias)) @ lce + lce_bias
-    np.testing.assert_allclose(layer(*single(columns)), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_tokens_are_turned_by_a_matrix_of_their_example(randomise: Callable[..., None]) -> None:
-    layer, inputs = PersonalisedAttention(2), single(TOKENS, MASK, ROWS)
-    layer(*inputs)
-    randomise(layer)
-    weights = named(layer)
-    flat = ROWS.reshape(3, 8) @ weights["matrix/kernel:0"] + weights["matrix/bias:0"]
-    passed = np.stack([row @ matrix.reshape(4, 4) for row, matrix in zip(TOKENS, flat, strict=True)])
-    expected = layer._attention(*single(passed, MASK))
-    np.testing.assert_allclose(layer(*inputs), expected, rtol=1e-3, atol=1e-4)
-
-
 def test_a_new_matrix_passes_tokens_as_they_are_but_for_its_kernel() -> None:
     layer = PersonalisedAttention(2)
     inputs = single(TOKENS, MASK, np.zeros((3, 2, 4)))
     found = layer(*inputs)
     np.testing.assert_allclose(found, layer._attention(*inputs[:2]), rtol=1e-5, atol=1e-6)
-
-
-def test_a_sequence_is_its_first_rows_its_pools_and_its_last_tokens(randomise: Callable[..., None]) -> None:
-    layer, recent = SequenceSummary(2, 3, 2, "tanh"), np.zeros((3, 2, 5))
-    for example, places in enumerate([[4, 3], [2], []]):
-        for place, position in enumerate(places):
-            recent[example, place, position] = 1
-    inputs = single(TOKENS, MASK, recent)
-    layer(*inputs)
-    randomise(layer)
-    last = np.zeros((3, 2, 4))
-    last[0], last[1, 0] = TOKENS[0, [4, 3]], TOKENS[1, 2]
-    rows = np.concatenate([TOKENS[:, :2], layer._pooling(*inputs[:2]), last], axis=1)
-    np.testing.assert_allclose(layer(*inputs), layer._gate(*single(rows)), rtol=1e-4, atol=1e-5)
 
 
 def test_last_tokens_are_real_ones() -> None:
@@ -108,15 +171,12 @@ def test_last_tokens_are_real_ones() -> None:
     assert last_tokens(mask, 0).shape == (3, 0, 4)
 
 
-def swish(z: np.ndarray) -> np.ndarray:
-    return z / (1 + np.exp(-z))
-
-
-@pytest.mark.parametrize("interaction", ["dcnv2", "dot", "dhen"])
-def test_member_exchanges_rows_and_sequence_layer_by_layer(
-    make_spec: Callable[..., DataSpec], randomise: Callable[..., None], interaction: str
+@pytest.mark.parametrize(
+    ("interaction", "gate"), [("dhen", "identity"), ("dcnv2", "tanh"), ("dot", "sigmoid")]
+)
+def test_member_follows_its_equations_for_short_and_long_and_no_sequences(
+    make_spec: Callable[..., DataSpec], randomise: Callable[..., None], interaction: str, gate: str
 ) -> None:
-    """Its layers, by themselves right, are put together as the equations have it."""
     spec = make_spec(
         {
             "item": {"type": "categorical", "role": "candidate"},
@@ -125,56 +185,37 @@ def test_member_exchanges_rows_and_sequence_layer_by_layer(
             "words": {"type": "sequence", "align": "seen"},
         }
     )
-    member = InterformerMember(
-        spec,
-        {"item": 4, "words": 3},
-        embedding_dim=4,
-        hidden=[3],
-        cls_rows=2,
-        recent=1,
-        interaction=interaction,
-    )
-    batch = {
-        "item": np.array([1, 3]),
-        "age": np.array([0.5, -2.0], np.float32),
-        "age/missing": np.array([0.0, 1.0], np.float32),
-        "items": np.array([[2, 1, 4], [3, 0, 0]]),
-        "words": np.array([[1, 2, 3], [2, 0, 0]]),
+    own = {"hidden": [3], "cls_rows": 2, "recent": 2, "interaction": interaction, "gate": gate}
+    member = InterformerMember(spec, {"item": 4, "words": 3}, embedding_dim=8, **own)
+    lengths, rng = np.array([26, 3, 0, 1]), np.random.default_rng(1)
+    real = np.arange(26) < lengths[:, np.newaxis]
+    batch: dict[str, np.ndarray] = {
+        "item": rng.integers(1, 5, 4),
+        "age": rng.normal(size=4).astype(np.float32),
+        "age/missing": np.array([0, 1, 0, 1], np.float32),
+        "items": rng.integers(1, 5, real.shape) * real,
+        "words": rng.integers(1, 4, real.shape) * real,
     }
     member(batch)
     randomise(member)
+    member.set_weights([weight / 1.5 for weight in member.get_weights()])  # no gate is wide open or shut
     weights = named(member)
-    table = weights["features/embeddings:0"]
+    table = weights["features/embeddings:0"]  # the three words stand behind the four items
     numbers = np.stack([batch["age"], batch["age/missing"]], axis=1)
-    row = numbers @ weights["rows/numbers/kernel:0"] + weights["rows/numbers/bias:0"]
-    x = np.stack([table[batch["item"]], row], axis=1)
-    tokens = np.concatenate(
-        [table[batch["items"]], table[np.where(batch["words"], batch["words"] + 4, 0)]], axis=-1
-    )
-    mask = np.concatenate([np.ones((2, 2)), batch["items"] > 0], axis=1)
-    recent = np.zeros((2, 1, 5))
-    recent[0, 0, 4] = recent[1, 0, 2] = 1
-
-    def x_sum(layer: int) -> np.ndarray:
-        mixed = np.einsum("bnd,nm->bmd", x, weights[f"lce_{layer}/kernel:0"])
-        return mixed * (mixed @ weights[f"gate_{layer}/mlp/kernel:0"] + weights[f"gate_{layer}/mlp/bias:0"])
-
-    def s_sum(layer: int) -> np.ndarray:
-        return np.asarray(member._summaries[layer](*single(s, mask, recent)), np.float64)
-
-    s = np.concatenate([x_sum(0), member._unify[0](*single(tokens))], axis=1)
-    for layer in range(2):
-        known, found = x_sum(layer), s_sum(layer)
-        s = np.asarray(member._attention[layer](*single(s, mask, known)), np.float64)
-        together = np.asarray(
-            member._interactions[layer](*single(np.concatenate([x, found], axis=1))), np.float64
+    columns = np.concatenate([table[batch["items"]], table[batch["words"] + 4]], axis=-1)
+    expected = [
+        interformer(
+            weights,
+            np.stack([table[batch["item"][b]], linear(weights, "rows/numbers", numbers[b])]),
+            columns[b, : lengths[b]],
+            interaction,
+            gate,
+            recent=2,
+            layers=2,
         )
-        name = f"row_mlp_{layer}/dense"
-        kernels = [value for key, value in weights.items() if key.startswith(name)]
-        x = swish(together @ kernels[0] + kernels[1])
-    flat = np.concatenate([x_sum(2), s_sum(2)], axis=1).reshape(2, -1)
-    kernel, bias = (value for key, value in weights.items() if key.startswith("mlp/"))
-    np.testing.assert_allclose(member(batch).embedding, swish(flat @ kernel + bias), rtol=2e-3, atol=2e-3)
+        for b in range(4)
+    ]
+    np.testing.assert_allclose(member(batch).embedding, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_several_behaviours_have_states_of_their_own(make_spec: Callable[..., DataSpec]) -> None:

@@ -65,6 +65,19 @@ def test_the_model_is_checked_beside_the_data(data: Path, tmp_path: Path) -> Non
     assert result.stderr.count("\n") == 1
 
 
+def test_a_member_without_the_sequence_it_needs_is_refused(data: Path, tmp_path: Path) -> None:
+    lines = [line for line in EXAMPLES["data"].splitlines() if "sequence" not in line]
+    data.write_text("\n".join(lines))
+    model = tmp_path / "model.yaml"
+    model.write_text("members:\n  - type: dhen\n  - {layers: 3, type: interformer}\n")
+    result = cetnet("check", data, "--model", model)
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"Error: {model}:3: members.1.type: interformer needs a sequence and another feature; "
+        "the data spec has no sequence: add one, or name another member\n"
+    )
+
+
 @pytest.mark.parametrize("name", ["data", "model"])
 def test_schemas_are_printed_for_editors_and_for_people(name: str) -> None:
     assert json.loads(cetnet("schema", name).output) == json_schema(name)

@@ -223,6 +223,8 @@ class Started:
 
     def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
+        # where these tests run in the background Ctrl-C is ignored, and a child would inherit that
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "cetnet_keras.cli", *_arguments(folder)],
             stdout=subprocess.PIPE,

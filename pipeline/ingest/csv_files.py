@@ -17,7 +17,7 @@ from cetnet_keras.spec import CsvFormat
 from cetnet_keras.spec.data_spec import CsvColumn
 from pipeline.ingest.batches import Batch, Column, Fault
 
-_BLOCK = 8 << 20  # bytes of text a batch: memory does not grow with the file, and no row may be longer
+_BLOCK = 1 << 20  # bytes of text a batch, which no row may be longer than; Arrow reads 32 of them ahead
 _RAGGED_BYTES = re.compile(
     r"Row #(\d+): Expected (\d+) columns, got (\d+)"
 )  # pyarrow cannot show us this row

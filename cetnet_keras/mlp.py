@@ -31,12 +31,16 @@ class RowDense(tf.keras.layers.Dense):
 
 @tf.keras.utils.register_keras_serializable(package="cetnet")
 class Mlp(tf.keras.layers.Layer):
-    """Dense layers, each followed by an activation and dropout; the last one too.
+    """Dense layers, each followed by batch normalisation if asked for, an activation and dropout; the last one too.
+
+    Source: FuxiCTR's order of these. Units are normalised over the global batch: N replicas give one replica's numbers,
+    as long as each has a row.
 
     Args:
         units: width of each layer; empty gives the input back.
         activation: after each layer; anything that `tf.keras.activations.get` takes.
         dropout: share of units dropped in training, 0 to below 1.
+        batch_norm: whether units are normalised over the batch; not for tokens, whose padding would count.
     Call arguments:
         inputs: [..., n] float.
     Returns:
@@ -46,7 +50,12 @@ class Mlp(tf.keras.layers.Layer):
     """
 
     def __init__(
-        self, units: Sequence[int], activation: Any = "relu", dropout: float = 0.0, **kwargs: Any
+        self,
+        units: Sequence[int],
+        activation: Any = "relu",
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if any(width < 1 for width in units):
@@ -55,14 +64,24 @@ class Mlp(tf.keras.layers.Layer):
             raise ValueError(f"`dropout` must be in [0, 1). Received: dropout={dropout!r}")
         self.units = tuple(units)
         self.activation = tf.keras.activations.get(activation)
-        self.dropout = dropout
-        policy = self.dtype_policy
-        self._dense = [RowDense(width, self.activation, dtype=policy) for width in self.units]
+        self.dropout, self.batch_norm, policy = dropout, batch_norm, self.dtype_policy
+        follows = None if batch_norm else self.activation  # the activation stands behind the norm
+        self._dense = [
+            RowDense(width, follows, use_bias=not batch_norm, dtype=policy) for width in self.units
+        ]
+        self._norms = [
+            tf.keras.layers.BatchNormalization(
+                momentum=0.9, epsilon=1e-5, synchronized=True, dtype=policy, name=f"norm_{i}"
+            )
+            for i in range(len(self.units) if batch_norm else 0)
+        ]
         self._drop = tf.keras.layers.Dropout(dropout, dtype=policy) if dropout else None
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        for dense in self._dense:
+        for place, dense in enumerate(self._dense):
             inputs = dense(inputs)
+            if self._norms:
+                inputs = self.activation(self._norms[place](inputs, training=training))
             if self._drop is not None:
                 inputs = self._drop(inputs, training=training)
         return inputs
@@ -72,4 +91,5 @@ class Mlp(tf.keras.layers.Layer):
             "units": list(self.units),
             "activation": tf.keras.activations.serialize(self.activation),
             "dropout": self.dropout,
+            "batch_norm": self.batch_norm,
         }

@@ -86,9 +86,10 @@ def _tokens_of(spec: DataSpec, transformed: tft.TFTransformOutput, owner: str) -
 
 def optimizer_of(training: TrainingSpec) -> tf.keras.optimizers.Optimizer:
     """The optimiser that model.yaml names."""
+    rate, l2, clip = training.learning_rate, training.embedding_l2, training.gradient_clip_norm
     if training.optimizer == "adagrad":
-        return RowWiseAdagrad(training.learning_rate, embedding_l2=training.embedding_l2)
-    return LazyAdam(training.learning_rate, training.embedding_l2, training.embedding_l2_scope)
+        return RowWiseAdagrad(rate, embedding_l2=l2, global_clipnorm=clip)
+    return LazyAdam(rate, l2, training.embedding_l2_scope, global_clipnorm=clip)
 
 
 def train(
@@ -113,11 +114,17 @@ def train(
         evaluate.monitored, mode=evaluate.mode, patience=training.patience * parts, restore_best_weights=True
     )
     board = tf.keras.callbacks.TensorBoard(str(run_dir / "tensorboard"), write_graph=False)
+    callbacks = [evaluate, stop, board]  # the first measures what the others look at
+    if training.plateau_factor < 1:
+        slow_down = tf.keras.callbacks.ReduceLROnPlateau(
+            evaluate.monitored, training.plateau_factor, patience=1, mode=evaluate.mode, min_delta=0
+        )
+        callbacks.append(slow_down)
     history = model.fit(
         _training_pairs(model, batches, training.seed),
         epochs=training.epochs * parts,
         steps_per_epoch=steps,
-        callbacks=[evaluate, stop, board],
+        callbacks=callbacks,
         verbose=0,
     )
     logging.info("Best %s %.5f after evaluation %d.", evaluate.monitored, stop.best, stop.best_epoch + 1)

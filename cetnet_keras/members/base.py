@@ -32,6 +32,8 @@ class Member(tf.keras.layers.Layer):
         projection: hidden widths of the MLP from the output embedding to the logit; the paper says an MLP, not its
             size; none, a linear projection, is our choice.
         dropout: share of hidden units dropped in training.
+        batch_norm: whether the hidden units of its MLPs are normalised over the batch.
+        embedding_stddev: above 0, of the embedding rows' first, normal values (FuxiCTR: 1e-4); none leaves them uniform.
     Call arguments:
         batch: FeatureBatch with every feature of the spec.
     Returns:
@@ -45,17 +47,30 @@ class Member(tf.keras.layers.Layer):
         embedding_dim: int = 16,
         projection: Sequence[int] = (),
         dropout: float = 0.0,
+        batch_norm: bool = False,
+        embedding_stddev: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if embedding_stddev is not None and not embedding_stddev > 0:
+            raise ValueError(f"`embedding_stddev` must be above 0. Received: {embedding_stddev!r}")
         policy = self.dtype_policy
-        self.features = FeatureEmbedding(spec, vocabulary_sizes, embedding_dim, dtype=policy, name="features")
+        first = "uniform"
+        if embedding_stddev is not None:
+            first = tf.keras.initializers.RandomNormal(stddev=embedding_stddev)
+        self.features = FeatureEmbedding(
+            spec, vocabulary_sizes, embedding_dim, first, dtype=policy, name="features"
+        )
         self.spec = self.features.spec
         self.embedding_dim = embedding_dim
         self.projection = tuple(projection)
-        self.dropout = dropout
-        self._hidden = Mlp(self.projection, dropout=dropout, dtype=policy, name="projection")
+        self.dropout, self.batch_norm, self.embedding_stddev = dropout, batch_norm, embedding_stddev
+        self._hidden = self.mlp(self.projection, "projection")
         self._logit = tf.keras.layers.Dense(1, dtype="float32", name="logit")
+
+    def mlp(self, units: Sequence[int], name: str, activation: Any = "relu") -> Mlp:
+        """An MLP on one vector an example, with the dropout and the normalisation of this member."""
+        return Mlp(units, activation, self.dropout, self.batch_norm, dtype=self.dtype_policy, name=name)
 
     def output_embedding(self, features: EmbeddedFeatures, training: bool | None) -> tf.Tensor:
         """The output embedding [B, h] of the embedded batch."""
@@ -74,4 +89,6 @@ class Member(tf.keras.layers.Layer):
             "embedding_dim": self.embedding_dim,
             "projection": list(self.projection),
             "dropout": self.dropout,
+            "batch_norm": self.batch_norm,
+            "embedding_stddev": self.embedding_stddev,
         }

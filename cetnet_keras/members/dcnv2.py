@@ -10,7 +10,6 @@ from cetnet_keras.behaviours import flat_features
 from cetnet_keras.embeddings import EmbeddedFeatures
 from cetnet_keras.members.base import Member
 from cetnet_keras.members.registry import register_member
-from cetnet_keras.mlp import Mlp
 
 
 @register_member("dcnv2")
@@ -57,7 +56,7 @@ class Dcnv2Member(Member):
             tfrs.layers.dcn.Cross(projection_dim=rank, dtype=self.dtype_policy, name=f"cross_{i}")
             for i in range(cross_layers)
         ]
-        self._deep = Mlp(self.hidden, dropout=self.dropout, dtype=self.dtype_policy, name="deep")
+        self._deep = self.mlp(self.hidden, "deep")
 
     def output_embedding(self, features: EmbeddedFeatures, training: bool | None) -> tf.Tensor:
         x0 = flat_features(features)  # [B, n]

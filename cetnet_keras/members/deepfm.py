@@ -10,7 +10,7 @@ from cetnet_keras.embeddings import EmbeddedFeatures
 from cetnet_keras.field_rows import FieldRows
 from cetnet_keras.members.base import Member
 from cetnet_keras.members.registry import register_member
-from cetnet_keras.mlp import Mlp, RowDense
+from cetnet_keras.mlp import RowDense
 
 
 @tf.keras.utils.register_keras_serializable(package="cetnet")
@@ -52,7 +52,7 @@ class DeepFmMember(Member):
         self._rows = FieldRows(dtype=policy, name="rows")
         self._first_order = RowDense(1, use_bias=False, dtype=policy, name="first_order")
         self._pairs = FactorisationMachine(dtype=policy, name="pairs")
-        self._deep = Mlp(self.hidden, dropout=self.dropout, dtype=policy, name="deep")
+        self._deep = self.mlp(self.hidden, "deep")
 
     def output_embedding(self, features: EmbeddedFeatures, training: bool | None) -> tf.Tensor:
         pooled = [row[:, tf.newaxis] for row in pooled_sequences(features)]

@@ -12,7 +12,7 @@ from cetnet_keras.embeddings import EmbeddedFeatures, dense_names, field_names, 
 from cetnet_keras.field_rows import FieldRows
 from cetnet_keras.members.base import Member
 from cetnet_keras.members.registry import register_member
-from cetnet_keras.mlp import Mlp, RowDense
+from cetnet_keras.mlp import RowDense
 
 INTERACTIONS = ("dot", "cross", "attention", "linear", "convolution")
 
@@ -220,7 +220,7 @@ class DhenMember(Member):
             )
             for i in range(layers)
         ]
-        self._mlp = Mlp(self.hidden, dropout=self.dropout, dtype=policy, name="mlp")
+        self._mlp = self.mlp(self.hidden, "mlp")
 
     def output_embedding(self, features: EmbeddedFeatures, training: bool | None) -> tf.Tensor:
         pooled = [row[:, tf.newaxis] for row in pooled_sequences(features)]

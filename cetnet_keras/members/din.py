@@ -110,7 +110,7 @@ class DinMember(Member):
             for i, behaviour in enumerate(self._behaviours)
             if behaviour.candidates
         ]
-        self._mlp = Mlp(self.hidden, dropout=self.dropout, dtype=self.dtype_policy, name="mlp")
+        self._mlp = self.mlp(self.hidden, "mlp")
 
     def output_embedding(self, features: EmbeddedFeatures, training: bool | None) -> tf.Tensor:
         interests, attention = [], iter(self._attention)

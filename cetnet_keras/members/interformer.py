@@ -263,7 +263,7 @@ class InterformerMember(Member):
             Mlp([self.embedding_dim], _ACTIVATION, dtype=policy, name=f"row_mlp_{layer}")
             for layer in range(layers)
         ]
-        self._mlp = Mlp(self.hidden, _ACTIVATION, self.dropout, dtype=policy, name="mlp")
+        self._mlp = self.mlp(self.hidden, "mlp", _ACTIVATION)
 
     def _interaction(self, rows: int, name: str) -> tf.keras.layers.Layer:
         policy = self.dtype_policy

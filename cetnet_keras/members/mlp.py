@@ -9,7 +9,6 @@ from cetnet_keras.behaviours import flat_features
 from cetnet_keras.embeddings import EmbeddedFeatures
 from cetnet_keras.members.base import Member
 from cetnet_keras.members.registry import register_member
-from cetnet_keras.mlp import Mlp
 
 
 @register_member("mlp")
@@ -27,7 +26,7 @@ class MlpMember(Member):
     def __init__(self, *args: Any, hidden: Sequence[int] = (128, 64), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.hidden = tuple(hidden)
-        self._mlp = Mlp(self.hidden, dropout=self.dropout, dtype=self.dtype_policy, name="mlp")
+        self._mlp = self.mlp(self.hidden, "mlp")
 
     def output_embedding(self, features: EmbeddedFeatures, training: bool | None) -> tf.Tensor:
         return self._mlp(flat_features(features), training=training)

@@ -67,6 +67,15 @@ class TrainingSpec(SpecModel):
 
     batch_size: Count = Field(default=1024, description="rows a step, over all replicas")
     learning_rate: float = Field(default=0.001, gt=0, description="of the optimiser")
+    plateau_factor: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="what the learning rate is multiplied by after each evaluation without gain; FuxiCTR has 0.1",
+    )
+    gradient_clip_norm: float | None = Field(
+        default=None, gt=0, description="largest norm of a step's gradient as a whole; FuxiCTR has 10"
+    )
     optimizer: Literal["adam", "adagrad"] = Field(
         default="adam", description="lazy Adam, or Adagrad with one rate a row"
     )

@@ -27,10 +27,12 @@ def trainings(replica_training: tuple[subprocess.Popen[bytes], Path]) -> Trainin
         return Trainings(dict(weights), json.loads(Path(f"{output}.json").read_text()))
 
 
-@pytest.mark.parametrize(("optimizer", "tables"), [("lazy_adam", 3), ("row_wise_adagrad", 1)])
-def test_two_replicas_give_the_weights_of_one(optimizer: str, tables: int, trainings: Trainings) -> None:
+@pytest.mark.parametrize(
+    ("training", "tables"), [("lazy_adam", 3), ("row_wise_adagrad", 1), ("batch_norm", 1)]
+)
+def test_two_replicas_give_the_weights_of_one(training: str, tables: int, trainings: Trainings) -> None:
     """Duplicate ids across replicas, uneven and empty shares of a last batch, L2 on embeddings; through `fit`."""
-    one, two = trainings.of(f"{optimizer} 1"), trainings.of(f"{optimizer} 2")
+    one, two = trainings.of(f"{training} 1"), trainings.of(f"{training} 2")
     assert sum(weight.shape[:1] == (1050,) for weight in one) == tables
     for a, b in zip(one, two, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)

@@ -135,6 +135,24 @@ def test_the_eval_split_is_measured_within_a_pass_and_logged(
     assert {"loss", "loss_fused", "loss_dcnv2", "eval_dcnv2_auc", "eval_dcnv2_gauc"} <= set(logged)
 
 
+def test_the_rate_falls_after_each_evaluation_without_gain(trained: Callable[..., Trained]) -> None:
+    slower = trained(epochs=8, patience=8, learning_rate=0.1, evaluations_per_epoch=1, plateau_factor=0.5)
+    found, rate, best = slower.history["eval_auc"], 0.1, -np.inf
+    for auc, logged in zip(found, slower.history["lr"], strict=True):
+        assert logged == pytest.approx(rate)
+        rate, best = (rate, auc) if auc > best else (rate / 2, best)
+    assert slower.history["lr"][-1] < 0.1, "there was one"
+
+
+def test_the_gradient_as_a_whole_is_clipped() -> None:
+    optimizer = optimizer_of(TrainingSpec(optimizer="adagrad", learning_rate=1.0, gradient_clip_norm=2.5))
+    dense, table = tf.Variable([0.0]), tf.Variable(np.zeros((3, 1), np.float32))
+    slices = tf.IndexedSlices(tf.constant([[4.0]]), tf.constant([1]), tf.constant([3, 1]))
+    optimizer.apply_gradients([(tf.constant([3.0]), dense), (slices, table)])  # of norm 5: halved
+    np.testing.assert_allclose(dense, [-1.5 / np.sqrt(0.1 + 1.5**2)], rtol=1e-5)
+    np.testing.assert_allclose(table, [[0], [-2 / np.sqrt(0.1 + 2**2)], [0]], rtol=1e-5)
+
+
 def test_tensorboard_has_what_was_logged(first_run: Any, overfitted: Trained) -> None:
     for folder in (overfitted.folder, first_run.artifact("Trainer", "model_run")):
         events = [

@@ -45,7 +45,7 @@ def member(
 def test_contract(
     member: Member, batch: Batch, assert_layer_contract: Callable[..., None], tmp_path: Path
 ) -> None:
-    config = member.get_config() | {"dropout": 0.1, "projection": [2]}
+    config = member.get_config() | {"dropout": 0.1, "projection": [2], "embedding_stddev": 0.1}
     assert_layer_contract(type(member).from_config(config), [batch], tmp_path, float32_outputs=(1,))
 
 
@@ -96,6 +96,13 @@ def test_every_variable_learns(member: Member, batch: Batch) -> None:
         values = tf.convert_to_tensor(gradient).numpy()
         assert np.isfinite(values).all(), variable.name
         assert np.abs(values).max() > 1e-6, variable.name
+
+
+def test_its_hidden_units_may_be_normalised(member: Member, batch: Batch) -> None:
+    normal = type(member).from_config(member.get_config() | {"batch_norm": True, "name": "normal"})
+    assert np.isfinite(normal(batch, training=True).logit).all()
+    norms = [v for v in normal.non_trainable_variables if v.name.endswith("moving_mean:0")]
+    assert norms and all(np.abs(mean).max() > 0 for mean in norms), "they have seen a batch"
 
 
 def test_bfloat16_is_a_rougher_float32(member: Member, batch: Batch) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from cetnet_keras.collaboration import symmetric_kl
+from cetnet_keras.collaboration import collaborative_loss
 from cetnet_keras.confidence import ConfidenceWeight
 from cetnet_keras.embeddings import FeatureBatch, dense_names, field_names, missing_key
 from cetnet_keras.fusion import Fusion
@@ -99,7 +99,8 @@ def make_member(
 class CETNet(tfrs.Model):
     """Collaborative Ensemble Training Network: several CTR models in one, and one fused CTR.
 
-    Loss = BCE(fused) + sum_m BCE(member m) + alpha * mean over pairs of the symmetric KL, all from logits in float32,
+    Loss = BCE(fused) + sum_m BCE(member m) + alpha * mean over pairs of the symmetric KL (or what `collaboration` and
+    `fusion` name in their place; a calibrated confidence adds the BCE of its own lines), all from logits in float32,
     each example times its weight, divided by the global batch, so that N replicas give one replica's numbers.
     Where the spec says that negatives were down-sampled, losses and fusion are on the scale of training; ctr and
     member_ctr are p / (p + (1 - p) / negative_keep_rate), the rate among all rows (source: our choice; He et al. 2014).
@@ -144,9 +145,19 @@ class CETNet(tfrs.Model):
             make_member(member, name, self.spec, self.vocabulary_sizes, self.dtype_policy)
             for member, name in zip(self.member_specs, self.member_names, strict=True)
         ]
-        self.weigh = ConfidenceWeight(self.fusion_spec.temperature, name="confidence_weight")
-        self.fuse = Fusion(self.fusion_spec.type, name="fusion")
-        self._loss_names = ("fused", *self.member_names, "collaboration")
+        fusion_spec = self.fusion_spec
+        self.weigh = ConfidenceWeight(
+            fusion_spec.temperature,
+            fusion_spec.learned_temperature,
+            fusion_spec.learned_prior,
+            fusion_spec.confidence,
+            fusion_spec.gradient_stop,
+            fusion_spec.calibrated,
+            name="confidence_weight",
+        )
+        self.fuse = Fusion(fusion_spec.type, name="fusion")
+        calibration = ("calibration",) if fusion_spec.calibrated else ()
+        self._loss_names = ("fused", *self.member_names, "collaboration", *calibration)
         # one metric for all parts: each metric more is traced for itself, again for each replica
         self._means = tf.keras.metrics.MeanTensor("losses", dtype="float32", shape=(len(self._loss_names),))
         self._set_save_spec(
@@ -162,7 +173,10 @@ class CETNet(tfrs.Model):
         outputs = [member(inputs, training=training) for member in self.members]
         member_logit = tf.stack([output.logit for output in outputs], axis=1)
         weight, confidence = self.weigh(member_logit)
-        fused = self.fuse([output.embedding for output in outputs], member_logit, weight)
+        seen = [output.embedding for output in outputs], member_logit  # by the fusion
+        if self.fusion_spec.detach_members:
+            seen = tf.nest.map_structure(tf.stop_gradient, seen)
+        fused, weight = self.fuse(*seen, weight)
         return EnsembleOutput(fused, member_logit, weight, confidence)
 
     def call(self, inputs: FeatureBatch, training: bool | None = None) -> dict[str, tf.Tensor]:
@@ -186,19 +200,36 @@ class CETNet(tfrs.Model):
         """
         batch, label, *weight = inputs
         output, label = self.predict_logits(batch, training), tf.cast(tf.reshape(label, [-1]), tf.float32)
-        parts = [tf.nn.sigmoid_cross_entropy_with_logits(label, output.fused_logit)]
-        for member in range(len(self.members)):
-            parts.append(tf.nn.sigmoid_cross_entropy_with_logits(label, output.member_logit[:, member]))
-        parts.append(symmetric_kl(output.member_logit))
-        losses = tf.stack(parts)  # [M + 2, B]
+        clicks = tf.tile(label[:, tf.newaxis], [1, len(self.members)])  # [B, M]
+        parts = [
+            tf.nn.sigmoid_cross_entropy_with_logits(label, output.fused_logit)[:, tf.newaxis],
+            tf.nn.sigmoid_cross_entropy_with_logits(clicks, output.member_logit),
+            collaborative_loss(self.collaboration.type, output.member_logit, output.fused_logit)[
+                :, tf.newaxis
+            ],
+        ]
+        if self.fusion_spec.calibrated:
+            each = tf.nn.sigmoid_cross_entropy_with_logits(
+                clicks, self.weigh.calibrated_logit(output.member_logit)
+            )
+            parts.append(tf.reduce_sum(each, axis=1, keepdims=True))
+        losses, counted = tf.concat(parts, axis=1), tf.ones_like(label)  # [B, parts]
         if weight:
-            losses *= tf.cast(tf.reshape(weight[0], [1, -1]), tf.float32)
-        sums = tf.reduce_sum(losses, axis=1)  # [M + 2]
+            counted = tf.cast(tf.reshape(weight[0], [-1]), tf.float32)
+            losses *= counted[:, tf.newaxis]
+        sums = tf.reduce_sum(losses, axis=0)  # [parts]
         size = tf.cast(
             tf.size(label), tf.float32
         )  # 0 where the last batch has fewer rows than there are replicas
         self._means.update_state(tf.math.divide_no_nan(sums, size), sample_weight=size)
-        return self._weighted(sums) / self._global_batch(size)
+        if training and self.fusion_spec.confidence == "base_rate":
+            self.weigh.observe(
+                *(
+                    self._over_replicas(total)
+                    for total in (tf.tensordot(counted, label, 1), tf.reduce_sum(counted))
+                )
+            )
+        return self._weighted(sums, self._warmth(training)) / self._over_replicas(size)
 
     @tf.autograph.experimental.do_not_convert
     def train_step(self, inputs: Labelled) -> dict[str, tf.Tensor]:
@@ -234,9 +265,18 @@ class CETNet(tfrs.Model):
             self.optimizer.build(self.trainable_variables)
         return super().make_train_function(force)
 
-    def _weighted(self, parts: tf.Tensor) -> tf.Tensor:
-        """The loss [] of its parts [M + 2]."""
-        return tf.reduce_sum(parts[:-1]) + self.collaboration.alpha * parts[-1]
+    def _weighted(self, parts: tf.Tensor, warmth: tf.Tensor | float = 1.0) -> tf.Tensor:
+        """The loss [] of its parts, in the order of their names."""
+        factors = dict.fromkeys(self._loss_names, 1.0)
+        factors |= {"fused": self.fusion_spec.loss_weight, "collaboration": self.collaboration.alpha * warmth}
+        return tf.tensordot(tf.stack(list(factors.values())), parts, 1)
+
+    def _warmth(self, training: bool) -> tf.Tensor | float:
+        """The share of alpha in force: it rises from 0 over the first steps of training."""
+        steps = self.collaboration.warmup_steps
+        if not (training and steps):
+            return 1.0
+        return tf.minimum(tf.cast(self.optimizer.iterations, tf.float32) / steps, 1.0)
 
     def _regularisation(self) -> tf.Tensor:
         """Each replica adds its part: gradients are summed over the replicas."""
@@ -249,12 +289,13 @@ class CETNet(tfrs.Model):
         return {"loss": self._weighted(means)} | {f"loss_{name}": part for name, part in parts.items()}
 
     @staticmethod
-    def _global_batch(size: tf.Tensor) -> tf.Tensor:
+    def _over_replicas(total: tf.Tensor) -> tf.Tensor:
+        """The sum of each replica's [], such as the size of its share of the batch."""
         context = tf.distribute.get_replica_context()
         if context is None or context.num_replicas_in_sync == 1:
-            return size
+            return total
         return context.all_reduce(
-            tf.distribute.ReduceOp.SUM, size
+            tf.distribute.ReduceOp.SUM, total
         )  # the last batch may be shared out unevenly
 
     def get_config(self) -> dict[str, Any]:

@@ -5,29 +5,32 @@ from typing import Any
 
 import tensorflow as tf
 
-FUSIONS = ("paper", "mixture", "logit_mean", "mean")
+FUSIONS = ("paper", "sum", "mixture", "mean", "logit_mixture", "logit_mean", "gate")
+_READOUTS = ("paper", "sum")
+_OF_EQUAL_WEIGHTS = ("mean", "logit_mean")
 
 
 @tf.keras.utils.register_keras_serializable(package="cetnet")
 class Fusion(tf.keras.layers.Layer):
     """Fuses members into one logit.
 
-    - paper: z = W [w_1 e_1 | ... | w_M e_M] + b, a linear readout of the weighted output embeddings.
-      Source: CETNet (arXiv 2411.13700), section 3.4. The others are our choice:
-    - mixture: sigmoid(z) = sum_m w_m sigmoid(z_m), with the same weights;
-    - mean: the mixture with equal weights;
-    - logit_mean: z = mean of z_m.
+    - paper: z = W [w_1 e_1 | ... | w_M e_M] + b, a linear readout of the weighted output embeddings;
+    - sum: z = W (w_1 e_1 + ... + w_M e_M) + b, for output embeddings of one width.
+      Source: CETNet (arXiv 2411.13700), section 3.4 and table 4. The others are our choice:
+    - mixture: sigmoid(z) = sum_m w_m sigmoid(z_m); mean: the same with equal weights;
+    - logit_mixture: z = sum_m w_m z_m; logit_mean: the same with equal weights;
+    - gate: a mixture by weights softmax(G [e_1 | ... | e_M]) that are learned and not detached.
 
     Args:
-        type: one of the four.
+        type: one of the seven.
     Call arguments:
         embeddings: M tensors [B, h_m], float.
         member_logit: [B, M] float, log odds.
         weight: [B, M] float, sums to 1 over M.
     Returns:
-        fused logit [B] float32, under any dtype policy.
+        fused logit [B], and the weights [B, M] that it was made with; float32 under any dtype policy.
     Raises:
-        ValueError: `type` is none of the four.
+        ValueError: `type` is none of the seven, or output embeddings to be summed differ in width.
     """
 
     def __init__(self, type: str = "paper", **kwargs: Any) -> None:
@@ -35,20 +38,36 @@ class Fusion(tf.keras.layers.Layer):
         if type not in FUSIONS:
             raise ValueError(f"`type` must be one of {', '.join(FUSIONS)}. Received: type={type!r}")
         self.type = type
-        self._readout = None
-        if type == "paper":
+        self._readout: tf.keras.layers.Layer | None = None
+        self._gate: tf.keras.layers.Layer | None = None
+        if type in _READOUTS:
             self._readout = tf.keras.layers.Dense(1, dtype="float32", name="readout")
 
-    def call(self, embeddings: Sequence[tf.Tensor], member_logit: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
+    def build(self, input_shape: Any) -> None:
+        widths = [int(shape[-1]) for shape in input_shape]
+        if self.type == "sum" and len(set(widths)) > 1:
+            cure = "give the members' last `hidden` one width"
+            raise ValueError(f"fusion `sum` needs output embeddings of one width. Received: {widths}; {cure}")
+        if self.type == "gate":
+            self._gate = tf.keras.layers.Dense(len(widths), dtype="float32", name="gate")
+        super().build(input_shape)
+
+    def call(
+        self, embeddings: Sequence[tf.Tensor], member_logit: tf.Tensor, weight: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         logit = tf.cast(member_logit, tf.float32)
-        if self._readout is not None:
-            weighted = [tf.cast(e, tf.float32) * weight[:, m : m + 1] for m, e in enumerate(embeddings)]
-            return self._readout(tf.concat(weighted, axis=-1))[:, 0]
-        if self.type == "logit_mean":
-            return tf.reduce_mean(logit, axis=-1)
-        if self.type == "mean":
+        vectors = [tf.cast(embedding, tf.float32) for embedding in embeddings]
+        if self._gate is not None:
+            weight = tf.nn.softmax(self._gate(tf.concat(vectors, axis=-1)), axis=-1)
+        elif self.type in _OF_EQUAL_WEIGHTS:
             weight = tf.ones_like(logit) / logit.shape[-1]
-        return _mixture_logit(logit, tf.math.log(weight))
+        if self._readout is not None:
+            weighted = [vector * weight[:, m : m + 1] for m, vector in enumerate(vectors)]
+            together = tf.add_n(weighted) if self.type == "sum" else tf.concat(weighted, axis=-1)
+            return self._readout(together)[:, 0], weight
+        if self.type.startswith("logit"):
+            return tf.reduce_sum(weight * logit, axis=-1), weight
+        return _mixture_logit(logit, tf.math.log(weight)), weight
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"type": self.type}

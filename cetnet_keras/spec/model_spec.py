@@ -41,25 +41,54 @@ class MemberSpec(SpecModel):
 class FusionSpec(SpecModel):
     """How the members' outputs become one CTR."""
 
-    type: Literal["paper", "mixture", "logit_mean", "mean"] = Field(
+    type: Literal["paper", "sum", "mixture", "mean", "logit_mixture", "logit_mean", "gate"] = Field(
         default="paper",
-        description="paper: weighted output embeddings, one readout; the others combine members' outputs",
+        description="paper: weighted output embeddings side by side, one readout; sum: their sum, one readout; mixture and "
+        "mean: of the members' probabilities; logit_mixture and logit_mean: of their log odds; gate: a mixture by "
+        "learned weights",
     )
     temperature: float = Field(
         default=1.0, gt=0, description="of the softmax over confidence; the paper has 1"
+    )
+    learned_temperature: bool = Field(
+        default=False,
+        description="whether training goes on from `temperature`; it needs a weight that learns",
+    )
+    learned_prior: bool = Field(
+        default=False, description="whether each member has a learned number that is added to its confidence"
+    )
+    confidence: Literal["entropy", "base_rate"] = Field(
+        default="entropy",
+        description="entropy: its negative, as in the paper; base_rate: KL divergence from the click rate, which "
+        "prefers no member for low predictions where clicks are rare",
+    )
+    calibrated: bool = Field(
+        default=False,
+        description="whether confidence is read off members' log odds after a learned line each",
+    )
+    gradient_stop: bool = Field(
+        default=True, description="whether members learn nothing through the weights, as in the paper"
+    )
+    loss_weight: float = Field(
+        default=1.0, ge=0, description="weight of the fused prediction's loss; each member's own has 1"
+    )
+    detach_members: bool = Field(
+        default=False, description="whether the fused prediction's loss moves the fusion alone and no member"
     )
 
 
 class CollaborationSpec(SpecModel):
     """How strongly the members are drawn towards one another."""
 
-    type: Literal["symmetric_kl"] = Field(
+    type: Literal["symmetric_kl", "one_way", "to_fused"] = Field(
         default="symmetric_kl",
-        description="mean over pairs of members of the KL divergence in both directions",
+        description="symmetric_kl: mean over pairs of members of the KL divergence in both directions, both move; "
+        "one_way: each KL moves one side alone; to_fused: each member is drawn to the fused prediction",
     )
     alpha: float = Field(
         default=0.5, ge=0, description="weight of the collaborative loss; the paper tries 0.1, 0.5 and 1.0"
     )
+    warmup_steps: int = Field(default=0, ge=0, description="training steps over which alpha rises from 0")
 
 
 class TrainingSpec(SpecModel):

@@ -25,6 +25,8 @@ DIN = {"type": "din", "embedding_dim": 4, "hidden": [4], "attention_hidden": [3]
 DHEN = {"type": "dhen", "embedding_dim": 3, "hidden": [4], "layers": 1}
 DCN = {"type": "dcnv2", "embedding_dim": 4, "hidden": [4], "cross_layers": 1}
 NORM = DCN | {"batch_norm": True}
+WARM = {"warmup_steps": 3}
+LEARNED = {"confidence": "base_rate", "calibrated": True, "learned_temperature": True, "learned_prior": True}
 FEATURES = {
     "user": {"type": "categorical"},
     "item": {"type": "categorical", "role": "candidate"},
@@ -58,8 +60,9 @@ def make_model(
     strategy: tf.distribute.Strategy, members: list[dict[str, Any]], make_optimizer: Callable[[], Any]
 ) -> cetnet_keras.CETNet:
     tf.keras.utils.set_random_seed(1)
+    fusion = LEARNED if len(members) > 1 else {}  # one member has nobody to be weighed against
     with strategy.scope():
-        model = cetnet_keras.CETNet(make_spec(), {"user": USERS, "item": ITEMS}, members)
+        model = cetnet_keras.CETNet(make_spec(), {"user": USERS, "item": ITEMS}, members, WARM, fusion)
         model.compile(make_optimizer())
     return model
 

@@ -74,6 +74,112 @@ def test_loss_is_the_papers(model: CETNet, batch: Batch, label: np.ndarray) -> N
     np.testing.assert_allclose(model.compute_loss((batch, label)), expected["loss"], rtol=1e-5)
 
 
+def parts_of(model: CETNet, batch: Batch, label: np.ndarray) -> dict[str, float]:
+    model.compile(LazyAdam(), run_eagerly=True)
+    return model.evaluate(batch, label, verbose=0, return_dict=True)
+
+
+def test_fused_loss_and_collaboration_have_the_weights_that_are_asked_for(
+    spec: DataSpec, sizes: dict[str, int], batch: Batch, label: np.ndarray, tiny_members: list[dict[str, Any]]
+) -> None:
+    fusion, collaboration = {"type": "logit_mean", "loss_weight": 0.25}, {"type": "to_fused", "alpha": 3.0}
+    model = CETNet(spec, sizes, tiny_members, collaboration, fusion)
+    output = model.predict_logits(batch)
+    fused, member = (
+        output.fused_logit.numpy().astype(np.float64),
+        output.member_logit.numpy().astype(np.float64),
+    )
+    np.testing.assert_allclose(output.weight, np.full((3, 3), 1 / 3), rtol=1e-6)
+    to_fused = kl(sigmoid(fused)[:, None], sigmoid(member)).mean()
+    own = cross_entropy(member, label[:, None]).mean(axis=0).sum()
+    expected = 0.25 * cross_entropy(fused, label).mean() + own + 3 * to_fused
+    np.testing.assert_allclose(model.compute_loss((batch, label)), expected, rtol=1e-5)
+    assert parts_of(model, batch, label)["loss_collaboration"] == pytest.approx(to_fused, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["paper", "logit_mixture", "gate"])
+def test_detached_members_learn_as_if_there_were_no_fusion(
+    kind: str,
+    spec: DataSpec,
+    sizes: dict[str, int],
+    batch: Batch,
+    label: np.ndarray,
+    tiny_members: list[dict[str, Any]],
+) -> None:
+    model = CETNet(spec, sizes, tiny_members[:2], {"alpha": 0}, {"type": kind, "detach_members": True})
+    of_members = [variable for member in model.members for variable in member.trainable_variables]
+    with tf.GradientTape(persistent=True) as tape:
+        whole = model.compute_loss((batch, label))
+        logit = model.predict_logits(batch).member_logit
+        each = tf.nn.sigmoid_cross_entropy_with_logits(tf.tile(label[:, None], [1, 2]), logit)
+        own = tf.reduce_sum(each) / 3
+    for found, expected in zip(tape.gradient(whole, of_members), tape.gradient(own, of_members), strict=True):
+        found, expected = tf.convert_to_tensor(found), tf.convert_to_tensor(expected)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
+    readout = tape.gradient(whole, model.fuse.trainable_variables)
+    assert len(readout) == (0 if kind == "logit_mixture" else 2)
+    assert all(np.abs(slope).max() > 0 for slope in readout), "the fusion itself learns"
+
+
+def test_collaboration_warms_up_in_training_alone(
+    spec: DataSpec, sizes: dict[str, int], batch: Batch, label: np.ndarray, tiny_members: list[dict[str, Any]]
+) -> None:
+    model = CETNet(spec, sizes, tiny_members, {"alpha": 2.0, "warmup_steps": 4})
+    model.compile(tf.keras.optimizers.SGD(0.0))  # nothing moves but the count of steps
+    parts = {key: float(value) for key, value in model.train_on_batch(batch, label, return_dict=True).items()}
+    without = parts["loss"] - 2 * parts["loss_collaboration"]
+    for step in range(1, 7):
+        assert int(model.optimizer.iterations) == step
+        expected = without + 2 * min(step / 4, 1) * parts["loss_collaboration"]
+        np.testing.assert_allclose(model.compute_loss((batch, label), training=True), expected, rtol=1e-5)
+        np.testing.assert_allclose(model.compute_loss((batch, label)), parts["loss"], rtol=1e-5)
+        model.train_on_batch(batch, label)
+
+
+def test_calibrated_confidence_learns_from_the_label_and_its_members_do_not_feel_it(
+    spec: DataSpec, sizes: dict[str, int], batch: Batch, label: np.ndarray, tiny_members: list[dict[str, Any]]
+) -> None:
+    plain = CETNet(spec, sizes, tiny_members)
+    model = CETNet(spec, sizes, tiny_members, fusion={"calibrated": True})
+    for one, other in zip([*model.members, model.fuse], [*plain.members, plain.fuse], strict=True):
+        one.set_weights(other.get_weights())
+    parts = parts_of(model, batch, label)
+    own = sum(parts[f"loss_{name}"] for name in model.member_names)
+    assert parts["loss_calibration"] == pytest.approx(own, rel=1e-5), "its lines are the identity at first"
+    variables = model.members[0].trainable_variables
+    with tf.GradientTape(persistent=True) as tape:
+        losses = [one.compute_loss((batch, label)) for one in (model, plain)]
+    np.testing.assert_allclose(losses[0], float(losses[1]) + own, rtol=1e-5)
+    pulls = [
+        tape.gradient(losses[0], variables),
+        tape.gradient(losses[1], plain.members[0].trainable_variables),
+    ]
+    for found, expected in zip(*pulls, strict=True):
+        found, expected = tf.convert_to_tensor(found), tf.convert_to_tensor(expected)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    scale, shift = tape.gradient(losses[0], [model.weigh._scale, model.weigh._shift])
+    assert np.abs(scale).max() > 0 and np.abs(shift).max() > 0
+
+
+def test_the_click_rate_is_counted_in_training_alone_with_weights_and_is_saved(
+    spec: DataSpec, sizes: dict[str, int], batch: Batch, tiny_members: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    model = CETNet(spec, sizes, tiny_members[:2], fusion={"confidence": "base_rate"})
+    model.compile(LazyAdam(0.0), run_eagerly=True)
+    label, weight = np.array([1.0, 0.0, 0.0]), np.array([2.0, 3.0, 4.0])
+    model.fit(batch, label, sample_weight=weight, epochs=2, verbose=0)
+    model.evaluate(batch, label, verbose=0)
+    rate = (0.5 + 4) / (1 + 18)
+    output = model(batch)
+    p = output["member_ctr"].numpy().astype(np.float64)
+    expected = kl(p, np.full_like(p, rate))
+    np.testing.assert_allclose(output["confidence"], expected, rtol=1e-3, atol=1e-6)
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_allclose(
+        tf.keras.models.load_model(tmp_path / "model.keras")(batch)["confidence"], output["confidence"]
+    )
+
+
 def test_a_weight_multiplies_the_loss_of_its_example(model: CETNet, batch: Batch, label: np.ndarray) -> None:
     output, weight = model.predict_logits(batch), np.array([0.0, 2.5, 0.5])
     fused, member = output.fused_logit.numpy(), output.member_logit.numpy()
@@ -310,7 +416,7 @@ def test_default_members_follow_the_spec(spec: DataSpec, make_spec: Callable[...
         (
             [{"type": "dcnv2", "name": "mine", "cross_layer": 2}],
             r"member 'mine': unknown option 'cross_layer': did you mean cross_layers\? "
-            r"Known: embedding_dim, projection, dropout, cross_layers, rank, hidden, structure",
+            r"Known: embedding_dim, projection, dropout, batch_norm, embedding_stddev, cross_layers, rank, hidden",
         ),
         (
             [{"type": "dcnv2", "cross_layers": 0}],

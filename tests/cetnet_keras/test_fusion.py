@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from cetnet_keras import Fusion
+from cetnet_keras.fusion import FUSIONS
 
 RNG = np.random.default_rng(0)
 EMBEDDINGS = [RNG.normal(size=(4, 3)), RNG.normal(size=(4, 2))]  # widths may differ
@@ -24,7 +25,7 @@ def sigmoid(z: np.ndarray) -> np.ndarray:
 
 def fused(fusion: Fusion, logit: np.ndarray = LOGIT, weight: np.ndarray = WEIGHT) -> np.ndarray:
     embeddings = [tf.constant(e, tf.float32) for e in EMBEDDINGS]
-    return fusion(embeddings, tf.constant(logit, tf.float32), tf.constant(weight, tf.float32)).numpy()
+    return fusion(embeddings, tf.constant(logit, tf.float32), tf.constant(weight, tf.float32))[0].numpy()
 
 
 def test_paper_reads_the_weighted_output_embeddings_by_one_linear_map(randomise: Callable[..., None]) -> None:
@@ -51,10 +52,76 @@ def test_logit_mean_is_the_plain_mean_of_log_odds() -> None:
     np.testing.assert_allclose(fused(Fusion("logit_mean")), LOGIT.mean(axis=1), rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["mixture", "mean", "logit_mean"])
+def test_sum_reads_the_weighted_sum_by_one_linear_map(randomise: Callable[..., None]) -> None:
+    of_one_width = [RNG.normal(size=(4, 3)) for _ in range(2)]
+    inputs = (
+        [tf.constant(e, tf.float32) for e in of_one_width],
+        tf.zeros([4, 2]),
+        tf.constant(WEIGHT, tf.float32),
+    )
+    fusion = Fusion("sum")
+    fusion(*inputs)
+    randomise(fusion)
+    kernel, bias = fusion.get_weights()
+    assert kernel.shape == (3, 1)
+    e = WEIGHT[:, :1] * of_one_width[0] + WEIGHT[:, 1:] * of_one_width[1]
+    np.testing.assert_allclose(fusion(*inputs)[0], (e @ kernel.astype(np.float64) + bias)[:, 0], rtol=1e-5)
+
+
+def test_sum_refuses_output_embeddings_of_several_widths() -> None:
+    with pytest.raises(
+        ValueError, match=r"of one width\. Received: \[3, 2\]; give the members' last `hidden` one"
+    ):
+        fused(Fusion("sum"))
+
+
+def test_logit_mixture_is_the_weighted_mean_of_log_odds() -> None:
+    np.testing.assert_allclose(fused(Fusion("logit_mixture")), (WEIGHT * LOGIT).sum(axis=1), rtol=1e-5)
+
+
+def test_gate_is_a_mixture_by_weights_that_it_learns(randomise: Callable[..., None]) -> None:
+    fusion = Fusion("gate")
+    fused(fusion)
+    randomise(fusion)
+    kernel, bias = fusion.get_weights()
+    scores = np.concatenate(EMBEDDINGS, axis=1) @ kernel.astype(np.float64) + bias
+    weight = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    embeddings = [tf.constant(e, tf.float32) for e in EMBEDDINGS]
+    logit, found = fusion(embeddings, tf.constant(LOGIT, tf.float32), tf.constant(WEIGHT, tf.float32))
+    np.testing.assert_allclose(found, weight, rtol=1e-5)
+    np.testing.assert_allclose(sigmoid(logit.numpy()), (weight * sigmoid(LOGIT)).sum(axis=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "equal"), [("mean", True), ("logit_mean", True), ("mixture", False)])
+def test_it_tells_the_weights_that_it_fused_by(kind: str, equal: bool) -> None:
+    embeddings = [tf.constant(e, tf.float32) for e in EMBEDDINGS]
+    _, weight = Fusion(kind)(embeddings, tf.constant(LOGIT, tf.float32), tf.constant(WEIGHT, tf.float32))
+    np.testing.assert_allclose(weight, np.full((4, 2), 0.5) if equal else WEIGHT, rtol=1e-6)
+
+
+SLOPES = {
+    "mixture": lambda z: np.log((WEIGHT * sigmoid(z)).sum(1) / (WEIGHT * sigmoid(-z)).sum(1)),
+    "mean": lambda z: np.log(sigmoid(z).sum(1) / sigmoid(-z).sum(1)),
+    "logit_mixture": lambda z: (WEIGHT * z).sum(1),
+    "logit_mean": lambda z: z.mean(1),
+}
+
+
+@pytest.mark.parametrize("kind", SLOPES)
+def test_gradients_are_the_slopes_of_the_formula(kind: str) -> None:
+    h, logit = 1e-5, tf.constant(LOGIT, tf.float32)
+    expected = [(SLOPES[kind](LOGIT + h * m) - SLOPES[kind](LOGIT - h * m)) / (2 * h) for m in np.eye(2)]
+    with tf.GradientTape() as tape:
+        tape.watch(logit)
+        embeddings = [tf.constant(e, tf.float32) for e in EMBEDDINGS]
+        total = tf.reduce_sum(Fusion(kind)(embeddings, logit, tf.constant(WEIGHT, tf.float32))[0])
+    np.testing.assert_allclose(tape.gradient(total, logit), np.stack(expected, axis=1), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["mixture", "mean", "logit_mixture", "logit_mean"])
 def test_one_member_is_fused_into_itself(kind: str) -> None:
     fusion, z = Fusion(kind), np.array([[-40.0], [0.3], [90.0]])
-    found = fusion([tf.zeros([3, 1])], tf.constant(z, tf.float32), tf.ones([3, 1])).numpy()
+    found = fusion([tf.zeros([3, 1])], tf.constant(z, tf.float32), tf.ones([3, 1]))[0].numpy()
     np.testing.assert_allclose(found, z[:, 0], rtol=1e-5)
 
 
@@ -67,12 +134,15 @@ def test_a_mixture_lies_between_its_members_for_every_logit(z: np.ndarray) -> No
     assert (found <= z.max(axis=1) + slack).all()
 
 
-@pytest.mark.parametrize("kind", ["paper", "mixture", "mean", "logit_mean"])
+@pytest.mark.parametrize("kind", [kind for kind in FUSIONS if kind != "sum"])
 def test_contract(kind: str, assert_layer_contract: Callable[..., None], tmp_path: Path) -> None:
     inputs = [[e.astype(np.float32) for e in EMBEDDINGS], LOGIT.astype(np.float32), WEIGHT.astype(np.float32)]
-    assert_layer_contract(Fusion(kind, name="fuse"), inputs, tmp_path, float32_outputs=(0,))
+    assert_layer_contract(Fusion(kind, name="fuse"), inputs, tmp_path, float32_outputs=(0, 1))
 
 
 def test_an_unknown_fusion_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"one of paper, mixture, logit_mean, mean\. Received: type='vote'"):
+    with pytest.raises(
+        ValueError,
+        match=r"one of paper, sum, mixture, mean, logit_mixture, logit_mean, gate\. Received: type='vote'",
+    ):
         Fusion("vote")

@@ -19,7 +19,7 @@ from cetnet_keras.members.registry import built_in_members
 from cetnet_keras.spec import load_model_spec
 
 PAGE = Path(__file__).parents[3] / "docs" / "members.md"
-SHARED = ("embedding_dim", "projection", "dropout")
+SHARED = ("embedding_dim", "projection", "dropout", "batch_norm", "embedding_stddev")
 
 
 @pytest.fixture(scope="module")

@@ -84,6 +84,6 @@ def test_a_path_that_leads_to_no_member_is_refused(path: str, message: str) -> N
 
 @pytest.mark.usefixtures("own_package")
 def test_the_options_of_a_member_are_those_of_its_class_and_its_bases() -> None:
-    common = ["embedding_dim", "projection", "dropout"]
+    common = ["embedding_dim", "projection", "dropout", "batch_norm", "embedding_stddev"]
     assert member_options(member_class("own_members:Wide")) == [*common, "scale"]
     assert member_options(Dcnv2Member) == [*common, "cross_layers", "rank", "hidden", "structure"]

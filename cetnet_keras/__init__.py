@@ -29,6 +29,7 @@ _HOME = {
     "MemberOutput": "members",
     "MemberSpec": "spec",
     "ModelSpec": "spec",
+    "PlattScaling": "platt_scaling",
     "RowWiseAdagrad": "optimizers",
     "group_auc": "metrics",
     "load_data_spec": "spec",

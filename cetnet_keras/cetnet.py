@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from cetnet_keras.confidence import ConfidenceWeight
 from cetnet_keras.embeddings import FeatureBatch, dense_names, field_names, missing_key
 from cetnet_keras.fusion import Fusion
 from cetnet_keras.members import Member, member_class, member_options
+from cetnet_keras.platt_scaling import PlattScaling
 from cetnet_keras.spec import (
     BagFeature,
     CollaborationSpec,
@@ -103,7 +104,8 @@ class CETNet(tfrs.Model):
     `fusion` name in their place; a calibrated confidence adds the BCE of its own lines), all from logits in float32,
     each example times its weight, divided by the global batch, so that N replicas give one replica's numbers.
     Where the spec says that negatives were down-sampled, losses and fusion are on the scale of training; ctr and
-    member_ctr are p / (p + (1 - p) / negative_keep_rate), the rate among all rows (source: our choice; He et al. 2014).
+    member_ctr are p / (p + (1 - p) / negative_keep_rate), the rate among all rows (source: our choice; He et al. 2014), and
+    then what `calibrate` makes of them.
     Source: CETNet (arXiv 2411.13700), sections 3.2 to 3.4.
 
     Args:
@@ -156,6 +158,7 @@ class CETNet(tfrs.Model):
             name="confidence_weight",
         )
         self.fuse = Fusion(fusion_spec.type, name="fusion")
+        self.platt_scaling = PlattScaling(name="platt_scaling")
         calibration = ("calibration",) if fusion_spec.calibrated else ()
         self._loss_names = ("fused", *self.member_names, "collaboration", *calibration)
         # one metric for all parts: each metric more is traced for itself, again for each replica
@@ -181,13 +184,33 @@ class CETNet(tfrs.Model):
 
     def call(self, inputs: FeatureBatch, training: bool | None = None) -> dict[str, tf.Tensor]:
         output = self.predict_logits(inputs, training)
-        shift = math.log(self.spec.negative_keep_rate)  # the odds of a click times the rate
+        ctr = tf.sigmoid(self.platt_scaling(self._served_logit(output)))  # [B, 1 + M]
         return {
-            "ctr": tf.sigmoid(output.fused_logit + shift),
-            "member_ctr": tf.sigmoid(output.member_logit + shift),
+            "ctr": ctr[:, 0],
+            "member_ctr": ctr[:, 1:],
             "fusion_weight": output.weight,
             "confidence": output.confidence,
         }
+
+    def _served_logit(self, output: EnsembleOutput) -> tf.Tensor:
+        """Log odds [B, 1 + M] of the fused prediction and of each member among all rows, those that were dropped too."""
+        every = tf.concat([output.fused_logit[:, tf.newaxis], output.member_logit], axis=1)
+        return every + math.log(self.spec.negative_keep_rate)  # the odds of a click times the rate
+
+    def calibrate(
+        self, inputs: Iterable[FeatureBatch], label: np.ndarray, weight: np.ndarray | None = None
+    ) -> None:
+        """Fits `platt_scaling` after training, on rows that training did not learn from.
+
+        Args:
+            inputs: batches of N rows in all. label: [N], 0 or 1.
+            weight: [N], how often a row counts; 1 if left out.
+        """
+        served = tf.function(
+            lambda batch: self._served_logit(self.predict_logits(batch)), reduce_retracing=True
+        )
+        logit = np.concatenate([served(batch).numpy() for batch in inputs])
+        self.platt_scaling.fit(logit, label, weight)
 
     def compute_loss(self, inputs: Labelled, training: bool = False) -> tf.Tensor:
         """This replica's share of the loss: the sum over its examples over the size of the global batch.

@@ -72,6 +72,10 @@ def run_fn(fn_args: FnArgs) -> None:
     held_out = EvalSplit.read(spec, transformed_batches(fn_args.eval_files, transformed, EVAL_BATCH))
     tables = TableWatch(model)
     fit = train(model, model_spec.training, fn_args.train_files, transformed, held_out, run_dir)
+    if model_spec.training.calibrate:
+        model.calibrate(held_out.inputs, held_out.label, held_out.weight)
+        scale, shift = (float(line[0]) for line in model.platt_scaling.get_weights())
+        logging.info("Platt scaling on the eval split: log odds times %.4f plus %.4f.", scale, shift)
     _record(model, model_spec.training, fit, tables, held_out).write(run_dir)
     _write_offline_scores(model, spec, fn_args.eval_files, transformed, run_dir / OFFLINE_SCORES)
     _export(model, transformed, config, run_dir, fn_args.serving_model_dir)

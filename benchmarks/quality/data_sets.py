@@ -6,8 +6,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
+from zlib import crc32
 
 import tensorflow_transform as tft
 
@@ -32,27 +34,26 @@ def _copy(source: Path, folder: Path) -> None:
         shutil.copy(file, folder)
 
 
-def _hold_out_last_purchases(source: Path, folder: Path) -> None:
-    """Validation: each user's last purchase of the training file, and the negative beside it. Test stays as it is."""
+def _hold_out_users(source: Path, folder: Path) -> None:
+    """Validation: all training rows of a tenth of the users. Test stays as it is."""
     shutil.copy(source / "test.csv.gz", folder)
-    with gzip.open(source / "train.csv.gz", "rt", newline="") as text:
-        header, *rows = csv.reader(text)
-    user, history = header.index("user_id"), header.index("item_history")
-    length = [row[history].count("^") for row in rows]
-    longest: dict[str, int] = {}
-    for row, tokens in zip(rows, length, strict=True):
-        longest[row[user]] = max(tokens, longest.get(row[user], 0))
-    parts: dict[str, list[list[str]]] = {"train": [], "valid": []}
-    for row, tokens in zip(rows, length, strict=True):
-        parts["valid" if tokens == longest[row[user]] else "train"].append(row)
-    for name, part in parts.items():
-        with open(folder / f"{name}.csv", "w", newline="") as file:
-            csv.writer(file).writerows([header, *part])
+    with gzip.open(source / "train.csv.gz", "rt", newline="") as text, ExitStack() as files:
+        rows = csv.reader(text)
+        header = next(rows)
+        user = header.index("user_id")
+        writers = [
+            csv.writer(files.enter_context(open(folder / f"{name}.csv", "w", newline="")))
+            for name in ("valid", "train")
+        ]
+        for writer in writers:
+            writer.writerow(header)
+        for row in rows:
+            writers[crc32(row[user].encode()) % 10 > 0].writerow(row)
 
 
 DATA_SETS: dict[str, Callable[[Path, Path], None]] = {
     "frappe_x1": _copy,
-    "amazon_sports": _hold_out_last_purchases,
+    "amazon_sports": _hold_out_users,
 }
 
 

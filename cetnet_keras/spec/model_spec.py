@@ -116,6 +116,11 @@ class TrainingSpec(SpecModel):
     monitor: Literal["gauc", "auc", "log_loss"] = Field(
         default="gauc", description="what counts as gain on the eval split"
     )
+    calibrate: bool = Field(
+        default=True,
+        description="whether log odds are put on a line that fits the eval split after training (Platt scaling), "
+        "the fused prediction's and each member's",
+    )
     embedding_l2: float = Field(default=0.0, ge=0, description="weight of the L2 penalty on embedding rows")
     embedding_l2_scope: Literal["touched", "table"] = Field(
         default="touched",

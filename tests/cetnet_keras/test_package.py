@@ -21,6 +21,7 @@ PUBLIC = [
     "MemberOutput",
     "MemberSpec",
     "ModelSpec",
+    "PlattScaling",
     "RowWiseAdagrad",
     "group_auc",
     "load_data_spec",

@@ -38,6 +38,7 @@ class EnsembleOutput(NamedTuple):
     member_logit: tf.Tensor  # [B, M] float32
     weight: tf.Tensor  # [B, M] float32, sums to 1 over M
     confidence: tf.Tensor  # [B, M] float32, nats
+    extra_loss: tf.Tensor  # [B, M] float32, what members add to their own loss
 
 
 def default_members(spec: DataSpec) -> list[MemberSpec]:
@@ -101,7 +102,8 @@ class CETNet(tfrs.Model):
     """Collaborative Ensemble Training Network: several CTR models in one, and one fused CTR.
 
     Loss = BCE(fused) + sum_m BCE(member m) + alpha * mean over pairs of the symmetric KL (or what `collaboration` and
-    `fusion` name in their place; a calibrated confidence adds the BCE of its own lines), all from logits in float32,
+    `fusion` name in their place; a calibrated confidence adds the BCE of its own lines, and a member what its paper adds to
+    its own loss), all from logits in float32,
     each example times its weight, divided by the global batch, so that N replicas give one replica's numbers.
     Where the spec says that negatives were down-sampled, losses and fusion are on the scale of training; ctr and
     member_ctr are p / (p + (1 - p) / negative_keep_rate), the rate among all rows (source: our choice; He et al. 2014), and
@@ -180,7 +182,8 @@ class CETNet(tfrs.Model):
         if self.fusion_spec.detach_members:
             seen = tf.nest.map_structure(tf.stop_gradient, seen)
         fused, weight = self.fuse(*seen, weight)
-        return EnsembleOutput(fused, member_logit, weight, confidence)
+        extra = [tf.zeros_like(o.logit) if o.extra_loss is None else o.extra_loss for o in outputs]
+        return EnsembleOutput(fused, member_logit, weight, confidence, tf.stack(extra, axis=1))
 
     def call(self, inputs: FeatureBatch, training: bool | None = None) -> dict[str, tf.Tensor]:
         output = self.predict_logits(inputs, training)
@@ -226,7 +229,7 @@ class CETNet(tfrs.Model):
         clicks = tf.tile(label[:, tf.newaxis], [1, len(self.members)])  # [B, M]
         parts = [
             tf.nn.sigmoid_cross_entropy_with_logits(label, output.fused_logit)[:, tf.newaxis],
-            tf.nn.sigmoid_cross_entropy_with_logits(clicks, output.member_logit),
+            tf.nn.sigmoid_cross_entropy_with_logits(clicks, output.member_logit) + output.extra_loss,
             collaborative_loss(self.collaboration.type, output.member_logit, output.fused_logit)[
                 :, tf.newaxis
             ],

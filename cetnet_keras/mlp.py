@@ -66,9 +66,7 @@ class Mlp(tf.keras.layers.Layer):
         self.activation = tf.keras.activations.get(activation)
         self.dropout, self.batch_norm, policy = dropout, batch_norm, self.dtype_policy
         follows = None if batch_norm else self.activation  # the activation stands behind the norm
-        self._dense = [
-            RowDense(width, follows, use_bias=not batch_norm, dtype=policy) for width in self.units
-        ]
+        self._dense = [self.make_layer(width, follows) for width in self.units]
         self._norms = [
             tf.keras.layers.BatchNormalization(
                 momentum=0.9, epsilon=1e-5, synchronized=True, dtype=policy, name=f"norm_{i}"
@@ -76,6 +74,10 @@ class Mlp(tf.keras.layers.Layer):
             for i in range(len(self.units) if batch_norm else 0)
         ]
         self._drop = tf.keras.layers.Dropout(dropout, dtype=policy) if dropout else None
+
+    def make_layer(self, units: int, activation: Any) -> tf.keras.layers.Layer:
+        """One of the layers; a subclass may have others."""
+        return RowDense(units, activation, use_bias=not self.batch_norm, dtype=self.dtype_policy)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         for place, dense in enumerate(self._dense):

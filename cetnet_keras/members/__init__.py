@@ -5,6 +5,8 @@ from cetnet_keras.members.dcnv2 import Dcnv2Member
 from cetnet_keras.members.deepfm import DeepFmMember
 from cetnet_keras.members.dhen import DhenMember
 from cetnet_keras.members.din import DinMember
+from cetnet_keras.members.finalmlp import FinalMlpMember
+from cetnet_keras.members.finalnet import FinalNetMember
 from cetnet_keras.members.interformer import InterformerMember
 from cetnet_keras.members.mlp import MlpMember
 from cetnet_keras.members.registry import member_class, member_options, register_member
@@ -14,6 +16,8 @@ __all__ = [
     "DeepFmMember",
     "DhenMember",
     "DinMember",
+    "FinalMlpMember",
+    "FinalNetMember",
     "InterformerMember",
     "Member",
     "MemberOutput",

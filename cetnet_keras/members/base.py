@@ -15,12 +15,16 @@ class MemberOutput(NamedTuple):
 
     embedding: tf.Tensor  # [B, h], the output embedding that the fusion reads
     logit: tf.Tensor  # [B] float32, log odds of a click
+    extra_loss: tf.Tensor | None = (
+        None  # [B] float32, what its paper adds to its loss; label and weight are CETNet's
+    )
 
 
 class Member(tf.keras.layers.Layer):
     """A CTR model that can stand alone or in an ensemble: FeatureBatch in, MemberOutput out.
 
-    A subclass implements `output_embedding(features, training)` -> [B, h] and gives its options in `get_config`. CETNet
+    A subclass implements `output_embedding(features, training)` -> [B, h] and gives its options in `get_config`; one whose
+    paper has another readout than a projection implements `logit` too. CETNet
     calls it with AutoGraph off, because conversion takes longer than all other tracing together: an `if` or a loop on a
     tensor's value has to be a `tf.cond` or a `tf.while_loop`, or stand in a `tf.function` of the member's own.
     Source: CETNet (arXiv 2411.13700), section 3.2: nothing below the fusion is shared between members.
@@ -54,32 +58,53 @@ class Member(tf.keras.layers.Layer):
         super().__init__(**kwargs)
         if embedding_stddev is not None and not embedding_stddev > 0:
             raise ValueError(f"`embedding_stddev` must be above 0. Received: {embedding_stddev!r}")
-        policy = self.dtype_policy
-        first = "uniform"
-        if embedding_stddev is not None:
-            first = tf.keras.initializers.RandomNormal(stddev=embedding_stddev)
-        self.features = FeatureEmbedding(
-            spec, vocabulary_sizes, embedding_dim, first, dtype=policy, name="features"
-        )
-        self.spec = self.features.spec
         self.embedding_dim = embedding_dim
         self.projection = tuple(projection)
         self.dropout, self.batch_norm, self.embedding_stddev = dropout, batch_norm, embedding_stddev
+        self.features = self.tables(spec, vocabulary_sizes, "features")
+        self.spec = self.features.spec
         self._hidden = self.mlp(self.projection, "projection")
         self._logit = tf.keras.layers.Dense(1, dtype="float32", name="logit")
 
-    def mlp(self, units: Sequence[int], name: str, activation: Any = "relu") -> Mlp:
-        """An MLP on one vector an example, with the dropout and the normalisation of this member."""
-        return Mlp(units, activation, self.dropout, self.batch_norm, dtype=self.dtype_policy, name=name)
+    def tables(
+        self, spec: DataSpec | dict[str, Any], vocabulary_sizes: Mapping[str, int], name: str
+    ) -> FeatureEmbedding:
+        """Embedding rows of this member's width and first values for the features of a spec."""
+        first = "uniform"
+        if self.embedding_stddev is not None:
+            first = tf.keras.initializers.RandomNormal(stddev=self.embedding_stddev)
+        return FeatureEmbedding(
+            spec, vocabulary_sizes, self.embedding_dim, first, dtype=self.dtype_policy, name=name
+        )
+
+    def refuse_projection(self) -> None:
+        """Raises ValueError where a member that has a readout of its own is given a `projection`."""
+        if self.projection:
+            own = f"{type(self).__name__} has a readout of its own: leave `projection` out"
+            raise ValueError(f"{own}. Received: projection={list(self.projection)!r}")
+
+    def mlp(
+        self, units: Sequence[int], name: str, activation: Any = "relu", dropout: float | None = None
+    ) -> Mlp:
+        """An MLP on one vector an example, with the normalisation and, unless told, the dropout of this member."""
+        dropout = self.dropout if dropout is None else dropout
+        return Mlp(units, activation, dropout, self.batch_norm, dtype=self.dtype_policy, name=name)
+
+    def embed(self, batch: FeatureBatch) -> EmbeddedFeatures:
+        """What `output_embedding` sees of a batch; a member with further tables adds their rows."""
+        return self.features(batch)
 
     def output_embedding(self, features: EmbeddedFeatures, training: bool | None) -> tf.Tensor:
         """The output embedding [B, h] of the embedded batch."""
         raise NotImplementedError(f"{type(self).__name__} has no output_embedding")
 
+    def logit(self, embedding: tf.Tensor, training: bool | None) -> tf.Tensor:
+        """The log odds [B] of a click, float32, of the output embedding [B, h]."""
+        return self._logit(self._hidden(embedding, training=training))[:, 0]
+
     def call(self, batch: FeatureBatch, training: bool | None = None) -> MemberOutput:
-        embedding = self.output_embedding(self.features(batch), training)
-        logit = self._logit(self._hidden(embedding, training=training))
-        return MemberOutput(embedding, logit[:, 0])
+        embedding = self.output_embedding(self.embed(batch), training)
+        return MemberOutput(embedding, self.logit(embedding, training))
 
     def get_config(self) -> dict[str, Any]:
         features = self.features.get_config()

@@ -105,7 +105,7 @@ class _Holder(tf.keras.Model):
 
 
 def _numbers(outputs: Any) -> list[np.ndarray]:
-    return [np.asarray(output) for output in tf.nest.flatten(outputs)]
+    return [np.asarray(output) for output in tf.nest.flatten(outputs) if output is not None]
 
 
 def _specs_with_open_batch(inputs: list[Any]) -> list[Any]:

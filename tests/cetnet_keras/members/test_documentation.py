@@ -55,7 +55,11 @@ def shown(value: object) -> str:
 def test_every_member_has_its_line(page: str, name: str) -> None:
     assert (
         len(
-            re.findall(rf"^\| `{name}` \| .* \| .* \| .*arXiv \d{{4}}\.\d{{5}} \|$", page, flags=re.MULTILINE)
+            re.findall(
+                rf"^\| `{name}` \| .* \| .* \| .*(arXiv \d{{4}}\.\d{{5}}|DOI 10\.\S+) \|$",
+                page,
+                flags=re.MULTILINE,
+            )
         )
         == 1
     )

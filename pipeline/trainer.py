@@ -1,5 +1,6 @@
 """run_fn: what TFX Trainer runs. Trains a CETNet under MirroredStrategy, keeps the best weights, exports the signatures."""
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -119,6 +120,9 @@ def train(
     )
     board = tf.keras.callbacks.TensorBoard(str(run_dir / "tensorboard"), write_graph=False)
     callbacks = [evaluate, stop, board]  # the first measures what the others look at
+    if training.learning_rate_decay != "none":
+        falling = partial(falling_rate, training, training.epochs * parts)
+        callbacks.append(tf.keras.callbacks.LearningRateScheduler(falling))
     if training.plateau_factor < 1:
         slow_down = tf.keras.callbacks.ReduceLROnPlateau(
             evaluate.monitored, training.plateau_factor, patience=1, mode=evaluate.mode, min_delta=0
@@ -133,6 +137,13 @@ def train(
     )
     logging.info("Best %s %.5f after evaluation %d.", evaluate.monitored, stop.best, stop.best_epoch + 1)
     return Fit(history.history, evaluate.monitored, stop.best_epoch, rows)
+
+
+def falling_rate(training: TrainingSpec, evaluations: int, done: int, now: float) -> float:
+    """The learning rate after `done` of so many evaluations, whatever it is `now`."""
+    left = 1 - done / evaluations
+    share = left if training.learning_rate_decay == "linear" else (1 - math.cos(math.pi * left)) / 2
+    return training.learning_rate * share
 
 
 def _record(

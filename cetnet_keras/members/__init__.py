@@ -9,6 +9,7 @@ from cetnet_keras.members.finalmlp import FinalMlpMember
 from cetnet_keras.members.finalnet import FinalNetMember
 from cetnet_keras.members.interformer import InterformerMember
 from cetnet_keras.members.mlp import MlpMember
+from cetnet_keras.members.multi_embedding import MultiEmbeddingMember
 from cetnet_keras.members.registry import member_class, member_options, register_member
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Member",
     "MemberOutput",
     "MlpMember",
+    "MultiEmbeddingMember",
     "member_class",
     "member_options",
     "register_member",

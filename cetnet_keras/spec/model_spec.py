@@ -96,6 +96,9 @@ class TrainingSpec(SpecModel):
 
     batch_size: Count = Field(default=1024, description="rows a step, over all replicas")
     learning_rate: float = Field(default=0.001, gt=0, description="of the optimiser")
+    learning_rate_decay: Literal["none", "linear", "cosine"] = Field(
+        default="none", description="how the rate falls towards 0, evaluation by evaluation, over `epochs`"
+    )
     plateau_factor: float = Field(
         default=1.0,
         gt=0,

@@ -413,7 +413,8 @@ def test_default_members_follow_the_spec(spec: DataSpec, make_spec: Callable[...
     [
         (
             [{"type": "dcnn"}],
-            r"unknown member 'dcnn': did you mean dcnv2\? Known: dcnv2, deepfm, dhen, din, interformer, mlp; or package",
+            r"unknown member 'dcnn': did you mean dcnv2\? Known: dcnv2, deepfm, dhen, din, finalmlp, finalnet, "
+            r"interformer, mlp, multi_embedding; or package",
         ),
         (
             [{"type": "dcnv2", "name": "mine", "cross_layer": 2}],

@@ -58,7 +58,7 @@ def test_member_follows_the_paper(
     kernel, bias = next(weights), next(weights)
     deep = np.maximum((crossed if structure == "stacked" else x) @ kernel + bias, 0)
     expected = deep if structure == "stacked" else np.concatenate([crossed, deep], axis=1)
-    embedding, logit = member(BATCH)
+    embedding, logit, _ = member(BATCH)
     np.testing.assert_allclose(embedding, expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(logit, (expected @ logit_kernel + logit_bias)[:, 0], rtol=1e-4, atol=1e-5)
 
@@ -70,7 +70,7 @@ def test_projection_is_an_mlp_from_the_output_embedding(
     member(BATCH)
     randomise(member)
     _, hidden, hidden_bias, last, last_bias = member.get_weights()[:5]
-    embedding, logit = member(BATCH)
+    embedding, logit, _ = member(BATCH)
     expected = np.maximum(embedding.numpy().astype(np.float64) @ hidden + hidden_bias, 0) @ last + last_bias
     np.testing.assert_allclose(logit, expected[:, 0], rtol=1e-4)
 

@@ -21,6 +21,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "finalnet": {"hidden": [4], "second_hidden": [2]},
     "interformer": {"hidden": [3], "layers": 1, "cls_rows": 2},
     "mlp": {"hidden": [3]},
+    "multi_embedding": {"hidden": [6, 4], "cross_layers": 1},
 }
 OWN_READOUT = ("finalmlp", "finalnet")  # they take no projection
 Batch = dict[str, np.ndarray]

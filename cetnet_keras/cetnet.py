@@ -125,9 +125,12 @@ class CETNet(tfrs.Model):
     Raises:
         ValueError: an unknown member, an option that it does not have, a value that it refuses, two members of one name.
 
+    A training step whose loss is not finite raises InvalidArgumentError and moves nothing.
     In `fit`, a batch is (inputs, label) or (inputs, label, weight) with label [B], 0 or 1, and weight [B]. The parts of
     the loss are logged as `loss_NAME`.
     """
+
+    LOSS_CHECK = "the loss of a training step"  # what a failed check is known by
 
     def __init__(
         self,
@@ -261,9 +264,11 @@ class CETNet(tfrs.Model):
     def train_step(self, inputs: Labelled) -> dict[str, tf.Tensor]:
         with tf.GradientTape() as tape:
             loss = self.compute_loss(inputs, training=True) + self._regularisation()
-        self.optimizer.minimize(
-            loss, self.trainable_variables, tape=tape
-        )  # scales the loss where float16 needs it
+            loss = tf.debugging.check_numerics(loss, self.LOSS_CHECK)  # before the step moves a weight
+        with tf.control_dependencies([loss]):  # a failed check stops the count of steps too
+            self.optimizer.minimize(
+                loss, self.trainable_variables, tape=tape
+            )  # scales the loss where float16 needs it
         return self._mean_losses()
 
     @tf.autograph.experimental.do_not_convert

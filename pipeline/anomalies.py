@@ -50,6 +50,23 @@ def refuse_one_class(statistics: Path, splits: Iterable[str], label: str, allow:
                 raise GateRefused(f"{text}, expected both labels ({label} 0 and 1); {cure}")
 
 
+def refuse_without_weight(statistics: Path, splits: Iterable[str], weight: str) -> None:
+    """Raises InputError where no row of a split counts.
+
+    Args:
+        statistics: what StatisticsGen wrote.
+        splits: those to look at.
+        weight: the column, of numbers from 0.
+    """
+    for split in splits:
+        found = split_statistics(statistics, split)
+        if mean_of(found, weight) == 0:
+            text = f"{weight}: found 0 in each of the {int(found.num_examples):,} rows of the {split} split"
+            raise InputError(
+                f"{text}, expected rows that count; give rows a weight above 0, or leave `weight` out"
+            )
+
+
 def anomalies_in(folder: Path) -> list[str]:
     """What ExampleValidator found in a split, a line a column."""
     anomalies = anomalies_pb2.Anomalies()

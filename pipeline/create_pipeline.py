@@ -107,6 +107,7 @@ def create_pipeline(
         anomalies=validator.outputs["anomalies"],
         statistics=statistics.outputs["statistics"],
         label=job.spec.label,
+        weight=job.spec.weight or "",
         allow=int(job.allow_anomalies),
         code=job.code,
     )

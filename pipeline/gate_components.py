@@ -16,7 +16,7 @@ from tfx.types.standard_artifacts import (
 )
 
 from cetnet_keras.spec import DataSpec, parse_spec
-from pipeline.anomalies import refuse_anomalies, refuse_one_class
+from pipeline.anomalies import refuse_anomalies, refuse_one_class, refuse_without_weight
 from pipeline.parity import parity_failures
 from pipeline.trainer import OFFLINE_SCORES
 
@@ -28,16 +28,19 @@ def DataGate(
     anomalies: InputArtifact[ExampleAnomalies],
     statistics: InputArtifact[ExampleStatistics],
     label: Parameter[str],
+    weight: Parameter[str],
     allow: Parameter[int],
     code: Parameter[str],
 ) -> None:
     """Stops the run where no model should come of the data, unless anomalies are allowed.
 
     Raises:
-        InputError: the data contradict the schema. GateRefused: a split has one class alone.
+        InputError: the data contradict the schema, or no row of a split has a weight. GateRefused: a split of one class.
     """
     splits = artifact_utils.decode_split_names(anomalies.split_names)
     refuse_anomalies({split: Path(anomalies.uri) / f"Split-{split}" for split in splits}, allow=bool(allow))
+    if weight:
+        refuse_without_weight(Path(statistics.uri), splits, weight)
     refuse_one_class(Path(statistics.uri), splits, label, allow=bool(allow))
 
 

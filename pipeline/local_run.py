@@ -101,7 +101,7 @@ def _run(pipeline: Any) -> None:
     objsize.default_settings.update(exclude_modules_globals=False)
     try:
         LocalDagRunner().run(pipeline)
-    except GateRefused:
+    except (GateRefused, WorkFailed):
         raise
     except Exception as error:
         refused = input_error_in(error)

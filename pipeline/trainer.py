@@ -19,6 +19,7 @@ from cetnet_keras.optimizers import LazyAdam, RowWiseAdagrad
 from cetnet_keras.spec import ROW_KEY, DataSpec, ModelSpec, TrainingSpec, parse_spec
 from cetnet_keras.spec.raw import MISSING
 from pipeline.dataset import dense_batch, inputs_of, records, transformed_batches
+from pipeline.divergence import diverged, is_divergence
 from pipeline.evaluate_split import EvalSplit, EvaluateSplit
 from pipeline.pretrained import pretrained_tables
 from pipeline.run_parameters import with_run_parameters
@@ -109,6 +110,7 @@ def train(
 
     One Keras epoch is a part of a pass over the rows, so that the eval split is looked at within the pass too: such
     models often overfit after their first. Source of the part and the patience: our choice.
+    Raises WorkFailed where the loss becomes no number; the best weights before it are kept.
     """
     rows = int(records(files).reduce(np.int64(0), lambda count, _: count + 1))
     parts = training.evaluations_per_epoch
@@ -128,13 +130,21 @@ def train(
             evaluate.monitored, training.plateau_factor, patience=1, mode=evaluate.mode, min_delta=0
         )
         callbacks.append(slow_down)
-    history = model.fit(
-        _training_pairs(model, batches, training.seed),
-        epochs=training.epochs * parts,
-        steps_per_epoch=steps,
-        callbacks=callbacks,
-        verbose=0,
-    )
+    try:
+        history = model.fit(
+            _training_pairs(model, batches, training.seed),
+            epochs=training.epochs * parts,
+            steps_per_epoch=steps,
+            callbacks=callbacks,
+            verbose=0,
+        )
+    except tf.errors.InvalidArgumentError as error:
+        if not is_divergence(error):
+            raise
+        done = int(model.optimizer.iterations.numpy())
+        again = transformed_batches(files, transformed, training.batch_size, shuffle_seed=training.seed)
+        best = stop.best_weights if np.isfinite(stop.best) else None
+        raise diverged(model, next(again.skip(done).as_numpy_iterator()), best, run_dir) from error
     logging.info("Best %s %.5f after evaluation %d.", evaluate.monitored, stop.best, stop.best_epoch + 1)
     return Fit(history.history, evaluate.monitored, stop.best_epoch, rows)
 

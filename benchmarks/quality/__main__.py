@@ -32,8 +32,8 @@ def main() -> None:
         folder = arguments.output / name
         rows = prepared(name, arguments.data / name, folder / "rows")
         known = {path.stem: path for path in sorted((HERE / name / "models").glob("*.yaml"))}
-        for model in arguments.models or known:
-            for seed in arguments.seeds:
+        for seed in arguments.seeds:
+            for model in arguments.models or known:
                 result = folder / model / f"{seed}.json"
                 if result.exists():
                     continue

@@ -85,3 +85,14 @@ def test_one_class_in_a_split_stops_the_run_before_it_trains(
     found = f"Refused: {which} of the 400 rows of the {split} split is a click, expected both labels"
     assert run.stderr.startswith(found) and run.stderr.count("\n") == 1
     assert run.states["StatisticsGen"] == "done" and "Transform" not in run.states
+
+
+def test_a_split_whose_rows_all_have_no_weight_stops_the_run(
+    project: Any, csv_rows: Any, write_csv: Any, run_in: Any
+) -> None:
+    made = project(data=f"{DATA.replace('identity: 20', 'identity: 24')}weight: times\n", model=MODEL)
+    write_csv(made / "clicks.csv", [row | {"times": "0"} for row in csv_rows(made / "clicks.csv")])
+    run = run_in(made)
+    assert run.exit_code == 2, run.stdout + run.stderr
+    assert run.stderr.startswith("Error: times: found 0 in each of the ") and run.stderr.count("\n") == 1
+    assert "rows of the train split, expected rows that count; give rows a weight above 0" in run.stderr

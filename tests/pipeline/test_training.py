@@ -144,6 +144,17 @@ def test_the_rate_falls_after_each_evaluation_without_gain(trained: Callable[...
     assert slower.history["lr"][-1] < 0.1, "there was one"
 
 
+@pytest.mark.parametrize("decay", ["linear", "cosine"])
+def test_the_rate_falls_towards_zero_over_all_evaluations(
+    trained: Callable[..., Trained], decay: str
+) -> None:
+    keys = {"epochs": 2, "patience": 2, "evaluations_per_epoch": 2, "learning_rate": 0.1}
+    found = trained(learning_rate_decay=decay, **keys).history["lr"]
+    done = np.arange(4) / 4
+    expected = 0.1 * (1 - done if decay == "linear" else (1 + np.cos(np.pi * done)) / 2)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 def test_the_gradient_as_a_whole_is_clipped() -> None:
     optimizer = optimizer_of(TrainingSpec(optimizer="adagrad", learning_rate=1.0, gradient_clip_norm=2.5))
     dense, table = tf.Variable([0.0]), tf.Variable(np.zeros((3, 1), np.float32))

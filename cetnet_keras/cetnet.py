@@ -127,7 +127,8 @@ class CETNet(tfrs.Model):
 
     A training step whose loss is not finite raises InvalidArgumentError and moves nothing.
     In `fit`, a batch is (inputs, label) or (inputs, label, weight) with label [B], 0 or 1, and weight [B]. The parts of
-    the loss are logged as `loss_NAME`.
+    the loss are logged as `loss_NAME`, and beside them what `compile(metrics=..., weighted_metrics=...)`
+    names, measured on the fused prediction.
     """
 
     LOSS_CHECK = "the loss of a training step"  # what a failed check is known by
@@ -251,6 +252,9 @@ class CETNet(tfrs.Model):
             tf.size(label), tf.float32
         )  # 0 where the last batch has fewer rows than there are replicas
         self._means.update_state(tf.math.divide_no_nan(sums, size), sample_weight=size)
+        if self.compiled_metrics is not None:
+            ctr = tf.sigmoid(self._served_logit(output)[:, 0])
+            self.compiled_metrics.update_state(label, ctr, sample_weight=counted)
         if training and self.fusion_spec.confidence == "base_rate":
             self.weigh.observe(
                 *(
@@ -317,7 +321,13 @@ class CETNet(tfrs.Model):
         """Means over all replicas and all steps of the epoch; `loss` is their weighted sum."""
         means = self._means.result()
         parts = dict(zip(self._loss_names, tf.unstack(means), strict=True))
-        return {"loss": self._weighted(means)} | {f"loss_{name}": part for name, part in parts.items()}
+        named = {f"loss_{name}": part for name, part in parts.items()}
+        compiled = (
+            {}
+            if self.compiled_metrics is None
+            else {m.name: m.result() for m in self.compiled_metrics.metrics}
+        )
+        return {"loss": self._weighted(means)} | named | compiled
 
     @staticmethod
     def _over_replicas(total: tf.Tensor) -> tf.Tensor:

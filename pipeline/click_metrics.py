@@ -26,6 +26,8 @@ class ClickFigures(NamedTuple):
     gauc_mean: float
     log_loss: float
     calibration: float
+    normalised_entropy: float
+    expected_calibration_error: float
 
 
 FIGURES = ClickFigures._fields
@@ -210,6 +212,8 @@ class _ClickRowsCombiner(beam.CombineFn):
             gauc_mean=grouped.mean,
             log_loss=metrics.log_loss(label, ctr, weight),
             calibration=metrics.calibration(label, ctr, weight),
+            normalised_entropy=metrics.normalised_entropy(label, ctr, weight),
+            expected_calibration_error=metrics.expected_calibration_error(label, ctr, weight),
         )
         return {self._key: _Found(figures, score_buckets(label, ctr, weight))}
 

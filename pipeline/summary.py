@@ -19,6 +19,8 @@ METRIC_HEADS = {
     "gauc_mean": "gAUC (mean)",
     "log_loss": "log loss",
     "calibration": "calibration",
+    "normalised_entropy": "NE",
+    "expected_calibration_error": "ECE",
 }
 
 

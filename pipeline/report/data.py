@@ -23,6 +23,8 @@ class Metrics(Record):
     gauc_mean: Figure = None
     log_loss: Figure = None
     calibration: Figure = None
+    normalised_entropy: Figure = None
+    expected_calibration_error: Figure = None
 
 
 class SliceMetrics(Metrics):

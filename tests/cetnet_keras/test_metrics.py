@@ -11,7 +11,15 @@ import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cetnet_keras.metrics import EPSILON, auc, calibration, group_auc, log_loss, normalised_entropy
+from cetnet_keras.metrics import (
+    EPSILON,
+    auc,
+    calibration,
+    expected_calibration_error,
+    group_auc,
+    log_loss,
+    normalised_entropy,
+)
 
 ROWS = st.lists(st.tuples(st.integers(0, 1), st.integers(-3, 3), st.integers(0, 4)), min_size=1, max_size=60)
 
@@ -58,7 +66,7 @@ def test_a_row_of_weight_n_counts_as_n_rows(rows: list[tuple[int, int, int]], da
     labels, scores, groups = np.array(rows).T
     weights = np.array(data.draw(st.lists(st.integers(0, 3), min_size=len(rows), max_size=len(rows))))
     p, again = 1 / (1 + np.exp(-scores)), np.repeat(np.arange(len(rows)), weights)
-    for metric in (auc, log_loss, calibration):
+    for metric in (auc, log_loss, calibration, normalised_entropy):
         found, expected = metric(labels, p, weights), metric(labels[again], p[again])
         np.testing.assert_allclose(found, expected, rtol=1e-12)
     by_group = group_auc(labels[again], p[again], groups[again])
@@ -106,6 +114,35 @@ def test_calibration_and_normalised_entropy_by_hand() -> None:
     assert normalised_entropy(y, np.full(4, 0.25)) == pytest.approx(1.0, rel=1e-12)
 
 
+def test_calibration_error_by_hand() -> None:
+    p = np.array([0.1, 0.1, 0.1, 0.4, 0.6, 0.9])
+    y = np.array([0, 0, 1, 1, 0, 1])
+    assert expected_calibration_error(y, p, bins=2) == pytest.approx((abs(0.3 - 1) + abs(1.9 - 2)) / 6)
+    assert expected_calibration_error(y, p, bins=1) == pytest.approx(abs(2.2 - 3) / 6)
+    weight = np.array([1, 1, 0, 2, 1, 1])
+    assert expected_calibration_error(y, p, weight, bins=2) == pytest.approx((0.2 + abs(2.3 - 3)) / 6)
+    assert np.isnan(expected_calibration_error([], [])) and np.isnan(
+        expected_calibration_error([1], [np.nan])
+    )
+
+
+def test_equal_probabilities_are_in_one_bin() -> None:
+    """Whatever the order of the rows: else the figure would depend on it."""
+    y, p = np.array([1, 0, 0, 0, 1, 0, 0, 0]), np.full(8, 0.25)
+    for order in (np.arange(8), np.argsort(-y)):
+        assert expected_calibration_error(y[order], p[order], bins=4) == 0
+
+
+def test_calibration_error_finds_what_the_ratio_does_not() -> None:
+    rng = np.random.default_rng(2)
+    truth = rng.beta(2, 20, 100_000)
+    y = rng.random(100_000) < truth
+    sharper = 1 / (1 + np.exp(-2 * np.log(truth / (1 - truth))))
+    sharper *= y.sum() / sharper.sum()
+    assert calibration(y, sharper) == pytest.approx(1)
+    assert expected_calibration_error(y, truth) < 0.005 < 0.02 < expected_calibration_error(y, sharper)
+
+
 @pytest.mark.parametrize("labels", [[0, 0, 0], [1, 1, 1], []])
 def test_one_label_alone_has_no_auc(labels: list[int]) -> None:
     p = [0.2] * len(labels)
@@ -123,7 +160,9 @@ def test_a_score_that_is_not_a_number_spoils_the_mean_and_not_other_groups() -> 
     assert group_auc(labels, scores, [1, 2, 3, 3, 4]) == (1.0, 1.0, 1)  # groups of one label do not count
 
 
-@pytest.mark.parametrize("metric", [auc, log_loss, calibration, normalised_entropy])
+@pytest.mark.parametrize(
+    "metric", [auc, log_loss, calibration, normalised_entropy, expected_calibration_error]
+)
 def test_wrong_labels_and_lengths_are_refused(metric: Callable[..., float]) -> None:
     with pytest.raises(ValueError, match=r"one length. Received: \(2,\), \(3,\) and \(2,\)"):
         metric([0, 1], [0.1, 0.2, 0.3])

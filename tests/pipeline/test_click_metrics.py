@@ -63,6 +63,8 @@ def wanted(frame: pd.DataFrame, group: str) -> dict[str, float]:
         "gauc_mean": grouped.mean,
         "log_loss": metrics.log_loss(label, ctr),
         "calibration": metrics.calibration(label, ctr),
+        "normalised_entropy": metrics.normalised_entropy(label, ctr),
+        "expected_calibration_error": metrics.expected_calibration_error(label, ctr),
     }
 
 

@@ -19,6 +19,7 @@ from tfx.components.evaluator.executor import Executor
 from tfx.types import Artifact, artifact_utils, channel_utils
 from tfx.types.standard_artifacts import Examples, Model, ModelBlessing, ModelEvaluation
 
+from cetnet_keras.metrics import expected_calibration_error
 from cetnet_keras.spec import DataSpec, parse_spec
 from pipeline.evaluation import (
     EVALUATOR_MODULE,
@@ -190,6 +191,9 @@ def expected(
         "gauc_mean": np.mean(areas),
         "log_loss": log_loss(label, ctr, sample_weight=count),
         "calibration": count @ ctr / (count @ label),
+        "normalised_entropy": log_loss(label, ctr, sample_weight=count)
+        / log_loss(label, np.full_like(ctr, count @ label / count.sum()), sample_weight=count),
+        "expected_calibration_error": expected_calibration_error(label, ctr, count),
     }
 
 

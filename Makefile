@@ -3,7 +3,7 @@ PYTHON ?= python3
 # Loading TFX takes 20 s without bytecode and 8 s with it.
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-trixie lint lock
+.PHONY: help setup demo test test-trixie bench-quality lint lock
 
 help:  ## Shows the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /  make \1  /p' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ test: setup  ## Runs the tests, the fast ones first (ARGS="-k word" goes to pyte
 
 test-trixie:  ## Runs the tests on the newest stack, on Debian 13 in a chroot (as root, with debootstrap)
 	@tests/trixie.sh make test PYTHON=python3 || [ $$? = 77 ]
+
+bench-quality: setup  ## Trains members, ensembles and CETNet on real data and writes benchmarks/quality/RESULTS.md (DATA=folder, ARGS=--quick)
+	.venv/bin/python -m benchmarks.quality --data $(DATA) $(ARGS)
 
 lint: setup  ## Checks style, format and types
 	.venv/bin/ruff check

@@ -1,0 +1,204 @@
+"""Tables of finished runs: every model, naive ensembles of the same members trained apart, and paired tests."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.quality.paired import Difference, auc_difference, gauc_difference, log_loss_difference
+from cetnet_keras.metrics import EPSILON, auc, group_auc, log_loss
+from cetnet_keras.platt_scaling import platt_line
+
+METRICS = ("auc", "gauc", "log_loss", "log_loss_scaled")
+HEADS = {"auc": "AUC", "gauc": "gAUC", "log_loss": "log loss", "log_loss_scaled": "log loss, scaled"}
+
+
+class Scores(NamedTuple):
+    """Log odds of one training, or of several together, and what they are measured against."""
+
+    logit: dict[str, np.ndarray]  # by split, eval and test: [N]
+    label: dict[str, np.ndarray]
+    group: np.ndarray | None  # of the test split
+
+    def scaled(self) -> np.ndarray:
+        """Probabilities [N] on the test split after Platt scaling on the eval split."""
+        scale, shift = platt_line(self.logit["eval"], self.label["eval"])
+        return sigmoid(scale * self.logit["test"] + shift)
+
+    def figures(self) -> dict[str, float]:
+        """METRICS on the test split; gauc only where there are groups."""
+        label, p = self.label["test"], sigmoid(self.logit["test"])
+        found = {"auc": auc(label, self.logit["test"])}
+        if self.group is not None:
+            found["gauc"] = group_auc(label, self.logit["test"], self.group).weighted
+        return found | {"log_loss": log_loss(label, p), "log_loss_scaled": log_loss(label, self.scaled())}
+
+
+class Run(NamedTuple):
+    """One training."""
+
+    found: dict[str, Any]  # its JSON file
+    scores: Scores
+
+
+Runs = dict[str, dict[int, Run]]  # by model, by seed
+
+
+def sigmoid(z: np.ndarray) -> np.ndarray:
+    return 0.5 * (1 + np.tanh(z / 2))
+
+
+def log_odds(p: np.ndarray) -> np.ndarray:
+    p = np.clip(p.astype(np.float64), EPSILON, 1 - EPSILON)
+    return np.log(p) - np.log1p(-p)
+
+
+def read_runs(folder: Path) -> Runs:
+    """All finished trainings of a data set."""
+    runs: Runs = {}
+    for path in sorted(folder.glob("*/*.json")):
+        if not path.with_suffix(".npz").exists():
+            continue
+        arrays = np.load(path.with_suffix(".npz"))
+        scores = Scores(
+            {split: log_odds(arrays[f"{split}/ctr"]) for split in ("eval", "test")},
+            {split: arrays[f"{split}/label"].astype(np.float64) for split in ("eval", "test")},
+            arrays.get("test/group"),
+        )
+        found = json.loads(path.read_text(encoding="utf-8"))
+        runs.setdefault(path.parent.name, {})[found["seed"]] = Run(found, scores)
+    return runs
+
+
+def mean_of_log_odds(parts: Sequence[Scores]) -> Scores:
+    """The naive ensemble by the mean of log odds."""
+    return parts[0]._replace(logit={s: np.mean([p.logit[s] for p in parts], axis=0) for s in parts[0].logit})
+
+
+def mean_of_probabilities(parts: Sequence[Scores]) -> Scores:
+    """The naive ensemble by the mean of probabilities."""
+    mean = {s: np.mean([sigmoid(p.logit[s]) for p in parts], axis=0) for s in parts[0].logit}
+    return parts[0]._replace(logit={split: log_odds(p) for split, p in mean.items()})
+
+
+NAIVE = {"naive, log odds": mean_of_log_odds, "naive, probabilities": mean_of_probabilities}
+
+
+def alone(runs: Runs, ensemble: str) -> list[str] | None:
+    """The models that are the members of an ensemble trained alone; None where one is not there."""
+
+    def members_of(model: str) -> list[dict[str, Any]]:
+        spec = next(iter(runs[model].values())).found["model"]
+        return [{key: value for key, value in member.items() if key != "name"} for member in spec["members"]]
+
+    single = {json.dumps(m[0], sort_keys=True): name for name in runs if len(m := members_of(name)) == 1}
+    names = [single.get(json.dumps(member, sort_keys=True)) for member in members_of(ensemble)]
+    return None if None in names or len(names) < 2 else [name for name in names if name]
+
+
+def naive_ensembles(runs: Runs) -> dict[str, dict[int, Scores]]:
+    """By name and seed: the members of each ensemble trained apart with that seed, put together."""
+    found: dict[str, dict[int, Scores]] = {}
+    for ensemble in runs:
+        names = alone(runs, ensemble)
+        if names is None:
+            continue
+        seeds = set.intersection(*(set(runs[name]) for name in names))
+        if len(set(names)) < len(names):
+            continue  # copies of one need other seeds
+        for kind, together in NAIVE.items():
+            for seed in sorted(seeds):
+                parts = [runs[name][seed].scores for name in names]
+                found.setdefault(f"{kind}: {' + '.join(names)}", {})[seed] = together(parts)
+    return found
+
+
+def compared(first: Sequence[Scores], second: Sequence[Scores]) -> dict[str, Difference]:
+    """First less second: mean over paired seeds; the error is the larger of the test rows' and of the seeds'.
+
+    Seeds share the test rows, so that more seeds do not make the error of the rows smaller.
+    """
+    found: dict[str, list[Difference]] = {}
+    for one, other in zip(first, second, strict=True):
+        label, pair = one.label["test"], (one.logit["test"], other.logit["test"])
+        found.setdefault("auc", []).append(auc_difference(label, *pair))
+        if one.group is not None:
+            found.setdefault("gauc", []).append(gauc_difference(label, *pair, one.group))
+        each = log_loss_difference(label, sigmoid(pair[0]), sigmoid(pair[1]))
+        found.setdefault("log_loss", []).append(each)
+        found.setdefault("log_loss_scaled", []).append(
+            log_loss_difference(label, one.scaled(), other.scaled())
+        )
+    return {metric: _over_seeds(differences) for metric, differences in found.items()}
+
+
+def _over_seeds(differences: Sequence[Difference]) -> Difference:
+    values = [d.value for d in differences]
+    of_seeds = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+    return Difference(float(np.mean(values)), max(of_seeds, float(np.mean([d.error for d in differences]))))
+
+
+def markdown(name: str, runs: Runs) -> str:
+    """The section of a data set."""
+    naive = naive_ensembles(runs)
+    lines = [f"## {name}", "", *_models(runs, naive), "", *_tests(runs, naive)]
+    return "\n".join(lines) + "\n"
+
+
+def _models(runs: Runs, naive: dict[str, dict[int, Scores]]) -> Iterator[str]:
+    some = next(iter(next(iter(runs.values())).values()))
+    metrics = [metric for metric in METRICS if metric != "gauc" or some.scores.group is not None]
+    heads = [HEADS[metric] for metric in metrics]
+    yield f"| model | seeds | {' | '.join(heads)} | embedding / all parameters | epochs | train s |"
+    yield "|" + "---|" * (len(heads) + 5)
+    rows: list[tuple[str, list[dict[str, float]], str]] = []
+    for model, seeds in runs.items():
+        found = [run.found for run in seeds.values()]
+        size = f"{found[0]['embedding_parameters']:,} / {found[0]['parameters']:,}"
+        epochs = np.mean([each["best_evaluation"] for each in found])
+        seconds = np.mean([each["train_seconds"] for each in found])
+        figures = [run.scores.figures() for run in seeds.values()]
+        rows.append((model, figures, f"{size} | {epochs:.1f} | {seconds:.0f}"))
+    rows += [
+        (model, [s.figures() for s in seeds.values()], "the members' sum | | ")
+        for model, seeds in naive.items()
+    ]
+    for model, figures, rest in rows:
+        cells = [_spread([each[metric] for each in figures]) for metric in metrics]
+        yield f"| {model} | {len(figures)} | {' | '.join(cells)} | {rest} |"
+
+
+def _spread(values: Sequence[float]) -> str:
+    deviation = f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.4f}{deviation}"
+
+
+def _tests(runs: Runs, naive: dict[str, dict[int, Scores]]) -> Iterator[str]:
+    yield "Differences on the test rows, first less second, ± one standard error; **bold** beyond two."
+    yield ""
+    yield "| first | second | AUC | gAUC | log loss | log loss, scaled |"
+    yield "|---|---|---|---|---|---|"
+    for model in runs:
+        names = alone(runs, model)
+        if names is None:
+            continue
+        scores = {seed: run.scores for seed, run in runs[model].items()}
+        rivals = {
+            name: {seed: run.scores for seed, run in runs[name].items()} for name in dict.fromkeys(names)
+        }
+        rivals |= {key: seeds for key, seeds in naive.items() if key.endswith(": " + " + ".join(names))}
+        for rival, others in rivals.items():
+            seeds = sorted(set(scores) & set(others))
+            if seeds:
+                found = compared([scores[s] for s in seeds], [others[s] for s in seeds])
+                cells = [_signed(found.get(metric)) for metric in METRICS]
+                yield f"| {model} | {rival} ({len(seeds)} seeds) | {' | '.join(cells)} |"
+
+
+def _signed(difference: Difference | None) -> str:
+    if difference is None:
+        return ""
+    text = f"{difference.value:+.4f} ± {difference.error:.4f}"
+    return f"**{text}**" if abs(difference.value) > 2 * difference.error else text

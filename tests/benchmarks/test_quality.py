@@ -1,0 +1,148 @@
+"""The benchmark's statistics: DeLong's test against a bootstrap, naive ensembles by their formulas, paired tables."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.quality.__main__ import is_of
+from benchmarks.quality.data_sets import HERE
+from benchmarks.quality.paired import auc_difference, gauc_difference, log_loss_difference
+from benchmarks.quality.results import (
+    alone,
+    compared,
+    log_odds,
+    markdown,
+    naive_ensembles,
+    read_runs,
+    sigmoid,
+)
+from cetnet_keras import CETNet
+from cetnet_keras.metrics import auc, group_auc, log_loss
+from cetnet_keras.spec import ModelSpec, load_data_spec, load_model_spec
+
+
+def scored(seed: int, rows: int = 400) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels and two scores that know something of them."""
+    rng = np.random.default_rng(seed)
+    label = (rng.random(rows) < 0.4).astype(np.float64)
+    common = label + rng.normal(size=rows)
+    return label, common + 0.5 * rng.normal(size=rows), common + 0.8 * rng.normal(size=rows)
+
+
+def test_delong_is_the_difference_and_the_error_of_a_bootstrap() -> None:
+    label, first, second = scored(0)
+    found = auc_difference(label, first, second)
+    assert found.value == pytest.approx(auc(label, first) - auc(label, second), abs=1e-12)
+    rng, draws = np.random.default_rng(1), []
+    for _ in range(1000):
+        own = rng.integers(0, len(label), len(label))
+        draws.append(auc(label[own], first[own]) - auc(label[own], second[own]))
+    assert found.error == pytest.approx(np.std(draws), rel=0.1)
+
+
+def test_a_model_does_not_differ_from_itself() -> None:
+    label, first, _ = scored(2)
+    group = np.arange(len(label)) % 40
+    differences = (
+        auc_difference(label, first, first),
+        gauc_difference(label, first, first, group),
+        log_loss_difference(label, sigmoid(first), sigmoid(first)),
+    )
+    assert all(found == (0.0, 0.0) and found.p == 1 for found in differences)
+
+
+def test_group_and_loss_differences_are_those_of_the_metrics() -> None:
+    label, first, second = scored(3)
+    group = np.arange(len(label)) % 40
+    expected = group_auc(label, first, group).weighted - group_auc(label, second, group).weighted
+    assert gauc_difference(label, first, second, group).value == pytest.approx(expected, abs=1e-12)
+    p, q = sigmoid(first), sigmoid(second)
+    found = log_loss_difference(label, p, q)
+    assert found.value == pytest.approx(log_loss(label, p) - log_loss(label, q), abs=1e-12)
+    assert 0 < found.error < 0.1
+
+
+FIRST, SECOND = {"type": "dcnv2", "embedding_dim": 4}, {"type": "mlp", "embedding_dim": 4}
+MODELS = {
+    "dcn": [FIRST],
+    "dnn": [SECOND],
+    "both": [FIRST | {"name": "a"}, SECOND],
+    "other": [FIRST, {"type": "din"}],
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Runs of four models, two seeds each, and one that was cut off."""
+    for place, (name, members) in enumerate(MODELS.items()):
+        for seed in (1, 2):
+            write_run(tmp_path / name / f"{seed}.json", members, seed, place)
+    (tmp_path / "dcn" / "3.npz").write_bytes(b"")
+    return tmp_path
+
+
+def write_run(path: Path, members: list[dict[str, Any]], seed: int, place: int) -> None:
+    path.parent.mkdir(exist_ok=True)
+    label, first, second = scored(10)
+    noise = np.random.default_rng([seed, place]).normal(size=len(label))
+    arrays = {}
+    for split in ("eval", "test"):
+        ctr = sigmoid(2 * ((first, second)[place % 2] + 0.1 * noise) - 1)
+        arrays |= {f"{split}/ctr": ctr.astype(np.float32), f"{split}/label": label.astype(np.int8)}
+    np.savez(path.with_suffix(".npz"), **arrays, **{"test/group": np.arange(len(label)) % 20})
+    facts = {"embedding_parameters": 40, "parameters": 100, "best_evaluation": 3, "train_seconds": 2.0}
+    path.write_text(json.dumps({"seed": seed, "model": {"members": members}} | facts))
+
+
+def test_naive_ensembles_are_the_members_alone_put_together(folder: Path) -> None:
+    runs = read_runs(folder)
+    assert {name: sorted(seeds) for name, seeds in runs.items()} == {name: [1, 2] for name in MODELS}
+    assert (
+        alone(runs, "both") == ["dcn", "dnn"] and alone(runs, "other") is None and alone(runs, "dcn") is None
+    )
+    naive = naive_ensembles(runs)
+    assert sorted(naive) == ["naive, log odds: dcn + dnn", "naive, probabilities: dcn + dnn"]
+    one, two = (runs[name][2].scores.logit["test"] for name in ("dcn", "dnn"))
+    np.testing.assert_allclose(naive["naive, log odds: dcn + dnn"][2].logit["test"], (one + two) / 2)
+    mean = (sigmoid(one) + sigmoid(two)) / 2
+    np.testing.assert_allclose(
+        naive["naive, probabilities: dcn + dnn"][2].logit["test"], log_odds(mean), rtol=1e-9
+    )
+
+
+def test_the_error_of_a_difference_does_not_shrink_with_seeds_that_agree(folder: Path) -> None:
+    runs = read_runs(folder)
+    first, second = (runs[name][1].scores for name in ("dcn", "dnn"))
+    once, twice = compared([first], [second]), compared([first] * 2, [second] * 2)
+    for metric, difference in once.items():
+        assert twice[metric] == pytest.approx(difference), metric
+    label = first.label["test"]
+    assert once["auc"] == auc_difference(label, first.logit["test"], second.logit["test"])
+
+
+def test_tables_name_every_model_and_test(folder: Path) -> None:
+    text = markdown("small", read_runs(folder))
+    assert text.startswith("## small\n") and "| dcn | 2 | 0." in text and "40 / 100 | 3.0 | 2 |" in text
+    assert "| both | naive, log odds: dcn + dnn (2 seeds) | " in text
+    widths = {line.count("|") for line in text.splitlines() if line.startswith("|")}
+    assert len(widths) == 2, "two tables, none of them ragged"
+
+
+def test_a_result_of_another_model_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    spec = ModelSpec.model_validate({"members": [FIRST], "training": {"epochs": 3}})
+    path = tmp_path / "1.json"
+    path.write_text(json.dumps({"model": spec.model_dump(mode="json", exclude_unset=True)}))
+    assert is_of(spec, path)
+    assert not is_of(ModelSpec.model_validate({"members": [FIRST], "training": {"epochs": 4}}), path)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(HERE.glob("*/models/*.yaml")), ids=lambda path: f"{path.parts[-3]}-{path.stem}"
+)
+def test_its_models_are_sound_on_their_data_spec(path: Path) -> None:
+    spec, model = load_data_spec(path.parents[1] / "data.yaml"), load_model_spec(path)
+    made = CETNet(spec, dict.fromkeys(spec.owners, 9), model.members, model.collaboration, model.fusion)
+    assert len(made.members) == len(model.members or [])

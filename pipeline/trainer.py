@@ -127,7 +127,11 @@ def train(
         callbacks.append(tf.keras.callbacks.LearningRateScheduler(falling))
     if training.plateau_factor < 1:
         slow_down = tf.keras.callbacks.ReduceLROnPlateau(
-            evaluate.monitored, training.plateau_factor, patience=1, mode=evaluate.mode, min_delta=0
+            evaluate.monitored,
+            training.plateau_factor,
+            patience=training.plateau_patience,
+            mode=evaluate.mode,
+            min_delta=0,
         )
         callbacks.append(slow_down)
     try:

@@ -103,7 +103,10 @@ class TrainingSpec(SpecModel):
         default=1.0,
         gt=0,
         le=1,
-        description="what the learning rate is multiplied by after each evaluation without gain; FuxiCTR has 0.1",
+        description="what the learning rate is multiplied by after evaluations without gain; FuxiCTR has 0.1",
+    )
+    plateau_patience: Count = Field(
+        default=1, description="evaluations without gain before that; FuxiCTR has 1"
     )
     gradient_clip_norm: float | None = Field(
         default=None, gt=0, description="largest norm of a step's gradient as a whole; FuxiCTR has 10"

@@ -135,12 +135,16 @@ def test_the_eval_split_is_measured_within_a_pass_and_logged(
     assert {"loss", "loss_fused", "loss_dcnv2", "eval_dcnv2_auc", "eval_dcnv2_gauc"} <= set(logged)
 
 
-def test_the_rate_falls_after_each_evaluation_without_gain(trained: Callable[..., Trained]) -> None:
-    slower = trained(epochs=8, patience=8, learning_rate=0.1, evaluations_per_epoch=1, plateau_factor=0.5)
-    found, rate, best = slower.history["eval_auc"], 0.1, -np.inf
+@pytest.mark.parametrize("wait", [1, 2])
+def test_the_rate_falls_after_evaluations_without_gain(trained: Callable[..., Trained], wait: int) -> None:
+    keys = {"plateau_factor": 0.5, "plateau_patience": wait, "evaluations_per_epoch": 1}
+    slower = trained(epochs=8, patience=8, learning_rate=0.1, **keys)
+    found, rate, best, without = slower.history["eval_auc"], 0.1, -np.inf, 0
     for auc, logged in zip(found, slower.history["lr"], strict=True):
         assert logged == pytest.approx(rate)
-        rate, best = (rate, auc) if auc > best else (rate / 2, best)
+        best, without = (auc, 0) if auc > best else (best, without + 1)
+        if without == wait:
+            rate, without = rate / 2, 0
     assert slower.history["lr"][-1] < 0.1, "there was one"
 
 

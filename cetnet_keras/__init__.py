@@ -16,6 +16,7 @@ if "tf_keras" not in sys.modules and "keras.src" in sys.modules:
     )
 
 _HOME = {
+    "BetaCalibration": "beta_calibration",
     "CETNet": "cetnet",
     "CollaborationSpec": "spec",
     "ConfidenceWeight": "confidence",
@@ -29,7 +30,6 @@ _HOME = {
     "MemberOutput": "members",
     "MemberSpec": "spec",
     "ModelSpec": "spec",
-    "PlattScaling": "platt_scaling",
     "RowWiseAdagrad": "optimizers",
     "group_auc": "metrics",
     "load_data_spec": "spec",

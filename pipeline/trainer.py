@@ -76,8 +76,8 @@ def run_fn(fn_args: FnArgs) -> None:
     fit = train(model, model_spec.training, fn_args.train_files, transformed, held_out, run_dir)
     if model_spec.training.calibrate:
         model.calibrate(held_out.inputs, held_out.label, held_out.weight)
-        scale, shift = (float(line[0]) for line in model.platt_scaling.get_weights())
-        logging.info("Platt scaling on the eval split: log odds times %.4f plus %.4f.", scale, shift)
+        curve = [float(values[0]) for values in model.beta_calibration.get_weights()]
+        logging.info("Beta calibration on the eval split: a %.4f, b %.4f, c %.4f.", *curve)
     _record(model, model_spec.training, fit, tables, held_out).write(run_dir)
     _write_offline_scores(model, spec, fn_args.eval_files, transformed, run_dir / OFFLINE_SCORES)
     _export(model, transformed, config, run_dir, fn_args.serving_model_dir)

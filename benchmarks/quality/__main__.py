@@ -20,8 +20,8 @@ HEAD = """\
 # Quality, measured
 
 Made by `make bench-quality` (`--quick` is for trying it out). Figures are of the test split, mean ± standard deviation over
-seeds; models are chosen and stopped on the eval split alone. "Scaled" is after Platt scaling on the eval split, which
-`cetnet run` does too. A naive ensemble is made of members trained apart with the same seed. The error of a difference is
+seeds; models are chosen and stopped on the eval split alone. "Calibrated" is after beta calibration on it, which
+`cetnet run` does. A naive ensemble is made of members trained apart with the same seed. The error of a difference is
 the larger of two: over test rows (DeLong; a bootstrap over users; rows) and over seeds. What is not exact:
 
 - frappe_x1: the negatives of train are regenerated; eval and test are the published ones.

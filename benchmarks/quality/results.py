@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.quality.paired import Difference, auc_difference, gauc_difference, log_loss_difference
+from cetnet_keras.beta_calibration import apply_curve, beta_curve
 from cetnet_keras.metrics import EPSILON, auc, group_auc, log_loss
-from cetnet_keras.platt_scaling import platt_line
 
-METRICS = ("auc", "gauc", "log_loss", "log_loss_scaled")
-HEADS = {"auc": "AUC", "gauc": "gAUC", "log_loss": "log loss", "log_loss_scaled": "log loss, scaled"}
+METRICS = ("auc", "gauc", "log_loss", "log_loss_calibrated")
+HEADS = {"auc": "AUC", "gauc": "gAUC", "log_loss": "log loss", "log_loss_calibrated": "log loss, calibrated"}
 
 
 class Scores(NamedTuple):
@@ -22,10 +22,9 @@ class Scores(NamedTuple):
     label: dict[str, np.ndarray]
     group: np.ndarray | None  # of the test split
 
-    def scaled(self) -> np.ndarray:
-        """Probabilities [N] on the test split after Platt scaling on the eval split."""
-        scale, shift = platt_line(self.logit["eval"], self.label["eval"])
-        return sigmoid(scale * self.logit["test"] + shift)
+    def calibrated(self) -> np.ndarray:
+        """Probabilities [N] on the test split after beta calibration on the eval split."""
+        return sigmoid(apply_curve(beta_curve(self.logit["eval"], self.label["eval"]), self.logit["test"]))
 
     def figures(self) -> dict[str, float]:
         """METRICS on the test split; gauc only where there are groups."""
@@ -33,7 +32,10 @@ class Scores(NamedTuple):
         found = {"auc": auc(label, self.logit["test"])}
         if self.group is not None:
             found["gauc"] = group_auc(label, self.logit["test"], self.group).weighted
-        return found | {"log_loss": log_loss(label, p), "log_loss_scaled": log_loss(label, self.scaled())}
+        return found | {
+            "log_loss": log_loss(label, p),
+            "log_loss_calibrated": log_loss(label, self.calibrated()),
+        }
 
 
 class Run(NamedTuple):
@@ -128,8 +130,8 @@ def compared(first: Sequence[Scores], second: Sequence[Scores]) -> dict[str, Dif
             found.setdefault("gauc", []).append(gauc_difference(label, *pair, one.group))
         each = log_loss_difference(label, sigmoid(pair[0]), sigmoid(pair[1]))
         found.setdefault("log_loss", []).append(each)
-        found.setdefault("log_loss_scaled", []).append(
-            log_loss_difference(label, one.scaled(), other.scaled())
+        found.setdefault("log_loss_calibrated", []).append(
+            log_loss_difference(label, one.calibrated(), other.calibrated())
         )
     return {metric: _over_seeds(differences) for metric, differences in found.items()}
 
@@ -178,7 +180,7 @@ def _spread(values: Sequence[float]) -> str:
 def _tests(runs: Runs, naive: dict[str, dict[int, Scores]]) -> Iterator[str]:
     yield "Differences on the test rows, first less second, ± one standard error; **bold** beyond two."
     yield ""
-    yield "| first | second | AUC | gAUC | log loss | log loss, scaled |"
+    yield "| first | second | AUC | gAUC | log loss | log loss, calibrated |"
     yield "|---|---|---|---|---|---|"
     for model in runs:
         names = alone(runs, model)

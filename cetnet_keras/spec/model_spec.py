@@ -124,7 +124,7 @@ class TrainingSpec(SpecModel):
     )
     calibrate: bool = Field(
         default=True,
-        description="whether log odds are put on a line that fits the eval split after training (Platt scaling), "
+        description="whether log odds are put on a curve that fits the eval split after training (beta calibration), "
         "the fused prediction's and each member's",
     )
     embedding_l2: float = Field(default=0.0, ge=0, description="weight of the L2 penalty on embedding rows")

@@ -8,6 +8,7 @@ import pytest
 import cetnet_keras
 
 PUBLIC = [
+    "BetaCalibration",
     "CETNet",
     "CollaborationSpec",
     "ConfidenceWeight",
@@ -21,7 +22,6 @@ PUBLIC = [
     "MemberOutput",
     "MemberSpec",
     "ModelSpec",
-    "PlattScaling",
     "RowWiseAdagrad",
     "group_auc",
     "load_data_spec",

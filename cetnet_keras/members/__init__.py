@@ -5,6 +5,7 @@ from cetnet_keras.members.dcnv2 import Dcnv2Member
 from cetnet_keras.members.deepfm import DeepFmMember
 from cetnet_keras.members.dhen import DhenMember
 from cetnet_keras.members.din import DinMember
+from cetnet_keras.members.dmin import DminMember
 from cetnet_keras.members.finalmlp import FinalMlpMember
 from cetnet_keras.members.finalnet import FinalNetMember
 from cetnet_keras.members.interformer import InterformerMember
@@ -17,6 +18,7 @@ __all__ = [
     "DeepFmMember",
     "DhenMember",
     "DinMember",
+    "DminMember",
     "FinalMlpMember",
     "FinalNetMember",
     "InterformerMember",

@@ -32,7 +32,8 @@ class LocalActivation(tf.keras.layers.Layer):
         activation: of the MLP; a name that `tf.keras.activations.get` takes.
         softmax: whether the weights of a row are made to sum to 1; the paper leaves their sum as the strength of interest.
     Call arguments:
-        query: [B, n], the candidate. tokens: [B, T, n]. mask: [B, T], 1 for a token; padding has the weight 0.
+        query: [B, n], the candidate, or [B, T, n], what it asks each token.
+        tokens: [B, T, n]. mask: [B, T], 1 for a token; padding has the weight 0.
     Returns:
         [B, n]; zero for a row without tokens.
     """
@@ -47,14 +48,17 @@ class LocalActivation(tf.keras.layers.Layer):
         super().__init__(**kwargs)
         self.hidden, self.activation, self.softmax = tuple(hidden), activation, softmax
         self._mlp = Mlp(self.hidden, activation, dtype=self.dtype_policy, name="mlp")
-        self._score = RowDense(1, dtype=self.dtype_policy, name="score")
+        bias = not softmax  # which takes it out
+        self._score = RowDense(1, use_bias=bias, dtype=self.dtype_policy, name="score")
 
     def call(self, query: tf.Tensor, tokens: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         tokens, mask = (
             tf.cast(tokens, query.dtype),
             tf.cast(mask, query.dtype),
         )  # Keras casts the first argument alone
-        queries = tf.zeros_like(tokens) + query[:, tf.newaxis, :]  # [B, T, n]
+        queries = query
+        if query.shape.rank == 2:
+            queries = tf.zeros_like(tokens) + query[:, tf.newaxis, :]  # [B, T, n]
         pairs = tf.concat([queries, tokens, queries - tokens, queries * tokens], axis=-1)
         score = self._score(self._mlp(pairs))[:, :, 0]  # [B, T]
         if self.softmax:

@@ -412,7 +412,7 @@ def test_default_members_follow_the_spec(spec: DataSpec, make_spec: Callable[...
     [
         (
             [{"type": "dcnn"}],
-            r"unknown member 'dcnn': did you mean dcnv2\? Known: dcnv2, deepfm, dhen, din, finalmlp, finalnet, "
+            r"unknown member 'dcnn': did you mean dcnv2\? Known: dcnv2, deepfm, dhen, din, dmin, finalmlp, finalnet, "
             r"interformer, mlp, multi_embedding; or package",
         ),
         (

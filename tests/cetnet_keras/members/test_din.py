@@ -24,12 +24,12 @@ def interest(
     query: np.ndarray, tokens: np.ndarray, mask: np.ndarray, weights: list[np.ndarray], softmax: bool = False
 ) -> np.ndarray:
     """Sum over the tokens k of a(q, k) k, token by token, row by row; padding is left out."""
-    first, first_bias, last, last_bias = (weight.astype(np.float64) for weight in weights)
+    first, first_bias, last, *last_bias = (weight.astype(np.float64) for weight in weights)
     rows = []
     for q, row, counts in zip(query, tokens, mask, strict=True):
         real = [k for k, count in zip(row, counts, strict=True) if count]
         pairs = [np.concatenate([q, k, q - k, q * k]) for k in real]
-        score = np.array([(sigmoid(pair @ first + first_bias) @ last + last_bias)[0] for pair in pairs])
+        score = np.array([(sigmoid(pair @ first + first_bias) @ last + sum(last_bias))[0] for pair in pairs])
         if softmax and len(score):
             score = np.exp(score) / np.exp(score).sum()
         rows.append(sum((a * k for a, k in zip(score, real, strict=True)), np.zeros(len(q))))

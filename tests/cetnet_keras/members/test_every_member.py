@@ -17,6 +17,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "deepfm": {"hidden": [3]},
     "dhen": {"hidden": [3], "layers": 1, "rows": 3},
     "din": {"hidden": [3], "attention_hidden": [3]},
+    "dmin": {"hidden": [3], "heads": 2, "attention_hidden": [3], "position_dim": 2},
     "finalmlp": {"hidden": [8], "second_hidden": [6], "gate_hidden": [3], "heads": 2},
     "finalnet": {"hidden": [4], "second_hidden": [2]},
     "interformer": {"hidden": [3], "layers": 1, "cls_rows": 2},

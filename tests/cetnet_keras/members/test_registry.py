@@ -55,7 +55,7 @@ def test_a_member_of_ones_own_is_found_by_its_path() -> None:
 def test_a_misspelt_name_is_answered_with_the_close_and_the_known_ones() -> None:
     with pytest.raises(
         ValueError,
-        match=r"unknown member 'dcn2': did you mean dcnv2\? Known: dcnv2, deepfm, dhen, din, finalmlp, finalnet, inter",
+        match=r"unknown member 'dcn2': did you mean dcnv2\? Known: dcnv2, deepfm, dhen, din, dmin, finalmlp",
     ):
         member_class("dcn2")
 

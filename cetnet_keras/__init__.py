@@ -16,8 +16,8 @@ if "tf_keras" not in sys.modules and "keras.src" in sys.modules:
     )
 
 _HOME = {
-    "BetaCalibration": "beta_calibration",
     "CETNet": "cetnet",
+    "Calibration": "calibration",
     "CollaborationSpec": "spec",
     "ConfidenceWeight": "confidence",
     "DataSpec": "spec",

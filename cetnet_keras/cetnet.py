@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from cetnet_keras.beta_calibration import BetaCalibration
+from cetnet_keras.calibration import Calibration
 from cetnet_keras.collaboration import collaborative_loss
 from cetnet_keras.confidence import ConfidenceWeight
 from cetnet_keras.embeddings import FeatureBatch, dense_names, field_names, missing_key
@@ -164,7 +164,7 @@ class CETNet(tfrs.Model):
             name="confidence_weight",
         )
         self.fuse = Fusion(fusion_spec.type, name="fusion")
-        self.beta_calibration = BetaCalibration(name="beta_calibration")
+        self.calibration = Calibration(name="calibration")
         calibration = ("calibration",) if fusion_spec.calibrated else ()
         self._loss_names = ("fused", *self.member_names, "collaboration", *calibration)
         # one metric for all parts: each metric more is traced for itself, again for each replica
@@ -191,7 +191,7 @@ class CETNet(tfrs.Model):
 
     def call(self, inputs: FeatureBatch, training: bool | None = None) -> dict[str, tf.Tensor]:
         output = self.predict_logits(inputs, training)
-        ctr = tf.sigmoid(self.beta_calibration(self._served_logit(output)))  # [B, 1 + M]
+        ctr = tf.sigmoid(self.calibration(self._served_logit(output)))  # [B, 1 + M]
         return {
             "ctr": ctr[:, 0],
             "member_ctr": ctr[:, 1:],
@@ -207,7 +207,7 @@ class CETNet(tfrs.Model):
     def calibrate(
         self, inputs: Iterable[FeatureBatch], label: np.ndarray, weight: np.ndarray | None = None
     ) -> None:
-        """Fits `beta_calibration` after training, on rows that training did not learn from.
+        """Fits `calibration` after training, on rows that training did not learn from.
 
         Args:
             inputs: batches of N rows in all. label: [N], 0 or 1.
@@ -217,7 +217,7 @@ class CETNet(tfrs.Model):
             lambda batch: self._served_logit(self.predict_logits(batch)), reduce_retracing=True
         )
         logit = np.concatenate([served(batch).numpy() for batch in inputs])
-        self.beta_calibration.fit(logit, label, weight)
+        self.calibration.fit(logit, label, weight)
 
     def compute_loss(self, inputs: Labelled, training: bool = False) -> tf.Tensor:
         """This replica's share of the loss: the sum over its examples over the size of the global batch.

@@ -76,8 +76,7 @@ def run_fn(fn_args: FnArgs) -> None:
     fit = train(model, model_spec.training, fn_args.train_files, transformed, held_out, run_dir)
     if model_spec.training.calibrate:
         model.calibrate(held_out.inputs, held_out.label, held_out.weight)
-        curve = [float(values[0]) for values in model.beta_calibration.get_weights()]
-        logging.info("Beta calibration on the eval split: a %.4f, b %.4f, c %.4f.", *curve)
+        logging.info("Calibration on the eval split: %s", model.calibration.get_weights())
     _record(model, model_spec.training, fit, tables, held_out).write(run_dir)
     _write_offline_scores(model, spec, fn_args.eval_files, transformed, run_dir / OFFLINE_SCORES)
     _export(model, transformed, config, run_dir, fn_args.serving_model_dir)

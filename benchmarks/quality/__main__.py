@@ -19,10 +19,13 @@ QUICK_SETS, QUICK_EPOCHS = ["frappe_x1"], 1
 HEAD = """\
 # Quality, measured
 
-Made by `make bench-quality` (`--quick` is for trying it out). Figures are of the test split, mean ± standard deviation over
-seeds; models are chosen and stopped on the eval split alone. "Calibrated" is after beta calibration on it, which
-`cetnet run` does. A naive ensemble is made of members trained apart with the same seed. The error of a difference is
-the larger of two: over test rows (DeLong; a bootstrap over users; rows) and over seeds. What is not exact:
+Made by `make bench-quality` (`--quick` is for trying it out). Figures are of the test split, mean ± standard deviation
+over seeds; models are chosen and stopped on the eval split alone. All of them are calibrated on the eval split, as by
+`cetnet run`: by a curve that keeps the order of the rows, and for CETNet by one that looks at its members' disagreement
+too. "Raw" is before that. A naive ensemble is the mean of members trained apart with the same seed; "apart, with
+disagreement" is that with CETNet's calibration, so that what is left is what learning together gives. The error of a
+difference is the larger of two: over test rows (DeLong; a bootstrap over users; rows) and over seeds.
+What is not exact:
 
 - frappe_x1: the negatives of train are regenerated; eval and test are the published ones.
 - amazon_sports: the eval split is a tenth of the users. Each user's last training purchase in its place cost DIN .0093 AUC

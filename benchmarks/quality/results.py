@@ -8,34 +8,37 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.quality.paired import Difference, auc_difference, gauc_difference, log_loss_difference
-from cetnet_keras.beta_calibration import apply_curve, beta_curve
+from cetnet_keras.calibration import calibration_curve, on_curve
 from cetnet_keras.metrics import EPSILON, auc, group_auc, log_loss
 
-METRICS = ("auc", "gauc", "log_loss", "log_loss_calibrated")
-HEADS = {"auc": "AUC", "gauc": "gAUC", "log_loss": "log loss", "log_loss_calibrated": "log loss, calibrated"}
+HEADS = {"auc": "AUC", "gauc": "gAUC", "log_loss": "log loss"}
 
 
 class Scores(NamedTuple):
     """Log odds of one training, or of several together, and what they are measured against."""
 
-    logit: dict[str, np.ndarray]  # by split, eval and test: [N]
+    logit: dict[str, np.ndarray]  # by split, eval and test: [N], as trained
+    spread: (
+        dict[str, np.ndarray] | None
+    )  # [N], standard deviation of the members'; None: the calibration does without
     label: dict[str, np.ndarray]
     group: np.ndarray | None  # of the test split
 
     def calibrated(self) -> np.ndarray:
-        """Probabilities [N] on the test split after beta calibration on the eval split."""
-        return sigmoid(apply_curve(beta_curve(self.logit["eval"], self.label["eval"]), self.logit["test"]))
+        """Log odds [N] on the test split after calibration on the eval split, as `cetnet run` serves them."""
+        spread = self.spread or dict.fromkeys(self.logit)
+        curve = calibration_curve(self.logit["eval"], self.label["eval"], spread=spread["eval"])
+        return on_curve(curve, self.logit["test"], spread["test"])
 
     def figures(self) -> dict[str, float]:
-        """METRICS on the test split; gauc only where there are groups."""
-        label, p = self.label["test"], sigmoid(self.logit["test"])
-        found = {"auc": auc(label, self.logit["test"])}
-        if self.group is not None:
-            found["gauc"] = group_auc(label, self.logit["test"], self.group).weighted
-        return found | {
-            "log_loss": log_loss(label, p),
-            "log_loss_calibrated": log_loss(label, self.calibrated()),
-        }
+        """HEADS of the calibrated predictions on the test split, `raw_...` of the others; gauc where there are groups."""
+        label, found = self.label["test"], {}
+        for prefix, logit in (("", self.calibrated()), ("raw_", self.logit["test"])):
+            found[f"{prefix}auc"] = auc(label, logit)
+            if self.group is not None:
+                found[f"{prefix}gauc"] = group_auc(label, logit, self.group).weighted
+            found[f"{prefix}log_loss"] = log_loss(label, sigmoid(logit))
+        return found
 
 
 class Run(NamedTuple):
@@ -66,6 +69,7 @@ def read_runs(folder: Path) -> Runs:
         arrays = np.load(path.with_suffix(".npz"))
         scores = Scores(
             {split: log_odds(arrays[f"{split}/ctr"]) for split in ("eval", "test")},
+            {split: log_odds(arrays[f"{split}/member_ctr"]).std(axis=1) for split in ("eval", "test")},
             {split: arrays[f"{split}/label"].astype(np.float64) for split in ("eval", "test")},
             arrays.get("test/group"),
         )
@@ -76,16 +80,27 @@ def read_runs(folder: Path) -> Runs:
 
 def mean_of_log_odds(parts: Sequence[Scores]) -> Scores:
     """The naive ensemble by the mean of log odds."""
-    return parts[0]._replace(logit={s: np.mean([p.logit[s] for p in parts], axis=0) for s in parts[0].logit})
+    mean = {s: np.mean([p.logit[s] for p in parts], axis=0) for s in parts[0].logit}
+    return parts[0]._replace(logit=mean, spread=None)
 
 
 def mean_of_probabilities(parts: Sequence[Scores]) -> Scores:
     """The naive ensemble by the mean of probabilities."""
     mean = {s: np.mean([sigmoid(p.logit[s]) for p in parts], axis=0) for s in parts[0].logit}
-    return parts[0]._replace(logit={split: log_odds(p) for split, p in mean.items()})
+    return parts[0]._replace(logit={split: log_odds(p) for split, p in mean.items()}, spread=None)
 
 
-NAIVE = {"naive, log odds": mean_of_log_odds, "naive, probabilities": mean_of_probabilities}
+def with_disagreement(parts: Sequence[Scores]) -> Scores:
+    """Members trained apart and the calibration of CETNet, which looks at how far they disagree."""
+    spread = {s: np.std([p.logit[s] for p in parts], axis=0) for s in parts[0].logit}
+    return mean_of_log_odds(parts)._replace(spread=spread)
+
+
+NAIVE = {
+    "naive, log odds": mean_of_log_odds,
+    "naive, probabilities": mean_of_probabilities,
+    "apart, with disagreement": with_disagreement,
+}
 
 
 def alone(runs: Runs, ensemble: str) -> list[str] | None:
@@ -124,15 +139,12 @@ def compared(first: Sequence[Scores], second: Sequence[Scores]) -> dict[str, Dif
     """
     found: dict[str, list[Difference]] = {}
     for one, other in zip(first, second, strict=True):
-        label, pair = one.label["test"], (one.logit["test"], other.logit["test"])
+        label, pair = one.label["test"], (one.calibrated(), other.calibrated())
         found.setdefault("auc", []).append(auc_difference(label, *pair))
         if one.group is not None:
             found.setdefault("gauc", []).append(gauc_difference(label, *pair, one.group))
         each = log_loss_difference(label, sigmoid(pair[0]), sigmoid(pair[1]))
         found.setdefault("log_loss", []).append(each)
-        found.setdefault("log_loss_calibrated", []).append(
-            log_loss_difference(label, one.calibrated(), other.calibrated())
-        )
     return {metric: _over_seeds(differences) for metric, differences in found.items()}
 
 
@@ -151,8 +163,9 @@ def markdown(name: str, runs: Runs) -> str:
 
 def _models(runs: Runs, naive: dict[str, dict[int, Scores]]) -> Iterator[str]:
     some = next(iter(next(iter(runs.values())).values()))
-    metrics = [metric for metric in METRICS if metric != "gauc" or some.scores.group is not None]
-    heads = [HEADS[metric] for metric in metrics]
+    metrics = [metric for metric in HEADS if metric != "gauc" or some.scores.group is not None]
+    heads = [*(HEADS[metric] for metric in metrics), "AUC, raw", "log loss, raw"]
+    metrics += ["raw_auc", "raw_log_loss"]
     yield f"| model | seeds | {' | '.join(heads)} | embedding / all parameters | epochs | train s |"
     yield "|" + "---|" * (len(heads) + 5)
     rows: list[tuple[str, list[dict[str, float]], str]] = []
@@ -180,8 +193,8 @@ def _spread(values: Sequence[float]) -> str:
 def _tests(runs: Runs, naive: dict[str, dict[int, Scores]]) -> Iterator[str]:
     yield "Differences on the test rows, first less second, ± one standard error; **bold** beyond two."
     yield ""
-    yield "| first | second | AUC | gAUC | log loss | log loss, calibrated |"
-    yield "|---|---|---|---|---|---|"
+    yield f"| first | second | {' | '.join(HEADS.values())} |"
+    yield "|---|---|" + "---|" * len(HEADS)
     for model in runs:
         names = alone(runs, model)
         if names is None:
@@ -195,7 +208,7 @@ def _tests(runs: Runs, naive: dict[str, dict[int, Scores]]) -> Iterator[str]:
             seeds = sorted(set(scores) & set(others))
             if seeds:
                 found = compared([scores[s] for s in seeds], [others[s] for s in seeds])
-                cells = [_signed(found.get(metric)) for metric in METRICS]
+                cells = [_signed(found.get(metric)) for metric in HEADS]
                 yield f"| {model} | {rival} ({len(seeds)} seeds) | {' | '.join(cells)} |"
 
 

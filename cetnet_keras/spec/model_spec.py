@@ -124,8 +124,8 @@ class TrainingSpec(SpecModel):
     )
     calibrate: bool = Field(
         default=True,
-        description="whether log odds are put on a curve that fits the eval split after training (beta calibration), "
-        "the fused prediction's and each member's",
+        description="whether log odds are put on curves that fit the eval split after training: beta calibration of each "
+        "member's and of the fused ones, which also counts less where members disagree",
     )
     embedding_l2: float = Field(default=0.0, ge=0, description="weight of the L2 penalty on embedding rows")
     embedding_l2_scope: Literal["touched", "table"] = Field(

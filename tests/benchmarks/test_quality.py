@@ -11,6 +11,7 @@ from benchmarks.quality.__main__ import is_of
 from benchmarks.quality.data_sets import HERE
 from benchmarks.quality.paired import auc_difference, gauc_difference, log_loss_difference
 from benchmarks.quality.results import (
+    NAIVE,
     alone,
     compared,
     log_odds,
@@ -92,6 +93,8 @@ def write_run(path: Path, members: list[dict[str, Any]], seed: int, place: int) 
     for split in ("eval", "test"):
         ctr = sigmoid(2 * ((first, second)[place % 2] + 0.1 * noise) - 1)
         arrays |= {f"{split}/ctr": ctr.astype(np.float32), f"{split}/label": label.astype(np.int8)}
+        opinions = [ctr, 1 - ctr] if len(members) > 1 else [ctr]
+        arrays[f"{split}/member_ctr"] = np.stack(opinions, axis=1).astype(np.float32)
     np.savez(path.with_suffix(".npz"), **arrays, **{"test/group": np.arange(len(label)) % 20})
     facts = {"embedding_parameters": 40, "parameters": 100, "best_evaluation": 3, "train_seconds": 2.0}
     path.write_text(json.dumps({"seed": seed, "model": {"members": members}} | facts))
@@ -104,9 +107,12 @@ def test_naive_ensembles_are_the_members_alone_put_together(folder: Path) -> Non
         alone(runs, "both") == ["dcn", "dnn"] and alone(runs, "other") is None and alone(runs, "dcn") is None
     )
     naive = naive_ensembles(runs)
-    assert sorted(naive) == ["naive, log odds: dcn + dnn", "naive, probabilities: dcn + dnn"]
+    assert sorted(naive) == [f"{kind}: dcn + dnn" for kind in sorted(NAIVE)]
     one, two = (runs[name][2].scores.logit["test"] for name in ("dcn", "dnn"))
     np.testing.assert_allclose(naive["naive, log odds: dcn + dnn"][2].logit["test"], (one + two) / 2)
+    apart = naive["apart, with disagreement: dcn + dnn"][2]
+    assert apart.spread is not None
+    np.testing.assert_allclose(apart.spread["test"], np.abs(one - two) / 2)
     mean = (sigmoid(one) + sigmoid(two)) / 2
     np.testing.assert_allclose(
         naive["naive, probabilities: dcn + dnn"][2].logit["test"], log_odds(mean), rtol=1e-9
@@ -120,7 +126,7 @@ def test_the_error_of_a_difference_does_not_shrink_with_seeds_that_agree(folder:
     for metric, difference in once.items():
         assert twice[metric] == pytest.approx(difference), metric
     label = first.label["test"]
-    assert once["auc"] == auc_difference(label, first.logit["test"], second.logit["test"])
+    assert once["auc"] == auc_difference(label, first.calibrated(), second.calibrated())
 
 
 def test_tables_name_every_model_and_test(folder: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 import cetnet_keras
 
 PUBLIC = [
-    "BetaCalibration",
     "CETNet",
+    "Calibration",
     "CollaborationSpec",
     "ConfidenceWeight",
     "DataSpec",

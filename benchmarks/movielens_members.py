@@ -83,6 +83,8 @@ def measure(run: Path, model_spec: ModelSpec, seed: int) -> dict[str, float]:
         model.compile(optimizer=optimizer_of(training))
     held_out = EvalSplit.read(spec, transformed_batches(files["eval"], transformed, 8192))
     history = train(model, training, files["train"], transformed, held_out, Path(run) / "benchmark")
+    if training.calibrate:
+        model.calibrate(held_out.inputs, held_out.label, held_out.weight)
     test = EvalSplit.read(spec, transformed_batches(files["test"], transformed, 8192))
     monitored = history.history[f"eval_{training.monitor}"]
     best = max(range(len(monitored)), key=monitored.__getitem__)

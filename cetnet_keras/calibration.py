@@ -81,11 +81,10 @@ def calibration_curve(
     """
     z = np.asarray(logit, np.float64)
     s = None if spread is None else np.asarray(spread, np.float64)
-    rows = _terms(z, s)
-    identity = np.zeros(rows.shape[1])
-    identity[:2] = 1
-    if not np.isfinite(rows).all():
+    identity = np.array([1.0, 1.0, 0.0] if s is None else [1.0, 1.0, 0.0, 0.0, 0.0])
+    if not (np.isfinite(z).all() and (s is None or np.isfinite(s).all())):
         return identity
+    rows = _terms(z, s)
     y = np.asarray(label, np.float64)
     w = np.ones_like(y) if weight is None else np.asarray(weight, np.float64)
     curve = _least_cost(rows, y, w, identity, identity, np.ones(len(identity), bool))

@@ -123,7 +123,7 @@ class TrainingSpec(SpecModel):
         default="gauc", description="what counts as gain on the eval split"
     )
     calibrate: bool = Field(
-        default=True,
+        default=False,
         description="whether log odds are put on curves that fit the eval split after training: beta calibration of each "
         "member's and of the fused ones, which also counts less where members disagree",
     )

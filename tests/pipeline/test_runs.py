@@ -25,7 +25,7 @@ splits: {files: clicks.csv, by: time, column: ts, within: user, eval: 0.2, test:
 """
 MODEL = """\
 members: [{type: "own_members:Fragile", embedding_dim: 8, hidden: [8], cross_layers: 1}]
-training: {batch_size: 32, epochs: 2, learning_rate: 0.02}
+training: {batch_size: 32, epochs: 2, learning_rate: 0.02, calibrate: true}
 """
 MEMBERS = '''\
 """Members of a user's own: one that is stopped while it learns, one that keeps its dropout when it serves."""
@@ -159,6 +159,7 @@ def test_a_first_run_makes_everything_and_pushes(fresh: Any) -> None:
     assert fresh.metrics["blessed"] and fresh.metrics["reasons"] == [] and "baseline" not in fresh.metrics
     assert len(fresh.versions) == 1 and fresh.versions[0] in fresh.stdout
     assert list(fresh.metrics["members"]) == ["Fragile"] and fresh.metrics["rows"] == 80
+    assert "Calibration on the eval split" in (fresh.output / "log.txt").read_text(encoding="utf-8")
 
 
 def test_a_second_run_takes_from_the_cache_and_compares_with_the_model_that_was_blessed(

@@ -21,10 +21,10 @@ HEAD = """\
 
 Made by `make bench-quality` (`--quick` is for trying it out). Figures are of the test split, mean ± standard deviation
 over seeds; models are chosen and stopped on the eval split alone. All of them are calibrated on the eval split, as by
-`calibrate: true`: by a curve that keeps the order of the rows, and for CETNet by one that looks at its members' disagreement
-too. "Raw" is before that. A naive ensemble is the mean of members trained apart with the same seed; "apart, with
-disagreement" is that with CETNet's calibration, so that what is left is what learning together gives. The error of a
-difference is the larger of two: over test rows (DeLong; a bootstrap over users; rows) and over seeds.
+`calibrate: true`: by a curve that keeps the order of the rows, and for CETNet by one that looks at its members'
+disagreement too. "Raw" is before that. A naive ensemble is the mean of members trained apart with the same seed;
+"apart, with disagreement" is that with CETNet's calibration, so that what is left is what learning together gives. The
+error of a difference is the larger of two: over test rows (DeLong; a bootstrap over users; rows) and over seeds.
 What is not exact:
 
 - frappe_x1: the negatives of train are regenerated; eval and test are the published ones.

@@ -22,6 +22,7 @@ METRIC_HEADS = {
     "normalised_entropy": "NE",
     "expected_calibration_error": "ECE",
 }
+_IN_THE_REPORT = ("normalised_entropy", "expected_calibration_error")  # and not in a terminal of 80 columns
 
 
 class ComponentProgress:
@@ -71,7 +72,8 @@ def metrics_table(document: dict[str, Any], title: str) -> Table:
     """The fused output and each member, a row each; n/a where a metric is not defined."""
     table = Table(title=escape(title), title_justify="left")
     table.add_column("")
-    shown = {key: head for key, head in METRIC_HEADS.items() if key in document["fused"]}
+    keys = document["fused"].keys() - _IN_THE_REPORT
+    shown = {key: head for key, head in METRIC_HEADS.items() if key in keys}
     for head in shown.values():
         table.add_column(head, justify="right")
     for name, metrics in {"fused": document["fused"], **document["members"]}.items():

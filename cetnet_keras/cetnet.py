@@ -97,6 +97,16 @@ def make_member(
         raise ValueError(f"member {name!r}: {error}") from error
 
 
+def _share_tables(members: Sequence[Member]) -> None:
+    widths = [member.embedding_dim for member in members]
+    if len(set(widths)) > 1:
+        raise ValueError(
+            f"shared_tables: members need one embedding_dim to share tables. Received: {widths}; give them one"
+        )
+    for member in members[1:]:
+        member.features = members[0].features
+
+
 @tf.keras.utils.register_keras_serializable(package="cetnet")
 class CETNet(tfrs.Model):
     """Collaborative Ensemble Training Network: several CTR models in one, and one fused CTR.
@@ -117,13 +127,16 @@ class CETNet(tfrs.Model):
             trained alone.
         collaboration: CollaborationSpec or its dict.
         fusion: FusionSpec or its dict.
+        shared_tables: whether all members read the embedding rows of the first, the ablation "own tables" of the paper's
+            table 3; tables that a member has beside those of its features stay its own.
         name, dtype: as for any Keras model; under a mixed policy logits and losses are float32 all the same.
     Call arguments:
         inputs: FeatureBatch with every feature of the spec; a label in it is not looked at.
     Returns:
         dict: ctr [B], member_ctr [B, M], fusion_weight [B, M] (sums to 1 over M), confidence [B, M] (nats), float32.
     Raises:
-        ValueError: an unknown member, an option that it does not have, a value that it refuses, two members of one name.
+        ValueError: an unknown member, an option that it does not have, a value that it refuses, two members of one name,
+            tables to be shared by members of unequal `embedding_dim`.
 
     A training step whose loss is not finite raises InvalidArgumentError and moves nothing.
     In `fit`, a batch is (inputs, label) or (inputs, label, weight) with label [B], 0 or 1, and weight [B]. The parts of
@@ -140,6 +153,7 @@ class CETNet(tfrs.Model):
         members: Sequence[MemberSpec | dict[str, Any]] | None = None,
         collaboration: CollaborationSpec | dict[str, Any] | None = None,
         fusion: FusionSpec | dict[str, Any] | None = None,
+        shared_tables: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -153,6 +167,9 @@ class CETNet(tfrs.Model):
             make_member(member, name, self.spec, self.vocabulary_sizes, self.dtype_policy)
             for member, name in zip(self.member_specs, self.member_names, strict=True)
         ]
+        self.shared_tables = shared_tables
+        if shared_tables:
+            _share_tables(self.members)
         fusion_spec = self.fusion_spec
         self.weigh = ConfidenceWeight(
             fusion_spec.temperature,
@@ -350,6 +367,7 @@ class CETNet(tfrs.Model):
             "members": [member.model_dump(mode="json", exclude_unset=True) for member in self.member_specs],
             "collaboration": self.collaboration.model_dump(mode="json"),
             "fusion": self.fusion_spec.model_dump(mode="json"),
+            "shared_tables": self.shared_tables,
         }
 
     def build_from_config(self, config: dict[str, Any]) -> None:

@@ -65,7 +65,7 @@ def run_fn(fn_args: FnArgs) -> None:
     transformed = tft.TFTransformOutput(fn_args.transform_output)
     sizes = vocabulary_sizes(spec, transformed)
     with tf.distribute.MirroredStrategy().scope():
-        model = CETNet(spec, sizes, model_spec.members, model_spec.collaboration, model_spec.fusion)
+        model = make_model(spec, sizes, model_spec)
         model.compile(optimizer=optimizer_of(model_spec.training))
     tokens = partial(_tokens_of, spec, transformed)
     model.set_pretrained(pretrained_tables(spec, Path(config["data_root"]), tokens, sizes))
@@ -87,6 +87,12 @@ def _tokens_of(spec: DataSpec, transformed: tft.TFTransformOutput, owner: str) -
     if has_vocabulary(spec, owner):
         return [token.decode() for token in transformed.vocabulary_by_name(owner)]
     return [str(number) for number in range(vocabulary_sizes(spec, transformed)[owner] - 1)]
+
+
+def make_model(spec: DataSpec, sizes: Mapping[str, int], model_spec: ModelSpec) -> CETNet:
+    """The model that model.yaml describes; `sizes` are CETNet's vocabulary_sizes."""
+    chosen = model_spec.members, model_spec.collaboration, model_spec.fusion, model_spec.shared_tables
+    return CETNet(spec, sizes, *chosen)
 
 
 def optimizer_of(training: TrainingSpec) -> tf.keras.optimizers.Optimizer:

@@ -11,9 +11,10 @@ import numpy as np
 from absl import logging
 
 from benchmarks.quality.data_sets import DATA_SETS, HERE, prepared
+from benchmarks.quality.models import load_models
 from benchmarks.quality.results import markdown, read_runs
 from benchmarks.quality.training import train_once
-from cetnet_keras.spec import ModelSpec, load_model_spec
+from cetnet_keras.spec import ModelSpec
 
 QUICK_SETS, QUICK_EPOCHS = ["frappe_x1"], 1
 HEAD = """\
@@ -42,7 +43,7 @@ def main() -> None:
         "--data", type=Path, required=True, help="folder with a folder of published files for each set"
     )
     parser.add_argument("--sets", nargs="+", choices=DATA_SETS, default=list(DATA_SETS))
-    parser.add_argument("--models", nargs="+", help="names of model files; all of a set's by default")
+    parser.add_argument("--models", nargs="+", help="names, as in the tables; all of a set's by default")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--output", type=Path, default=Path("runs/quality"))
     parser.add_argument(
@@ -59,7 +60,7 @@ def main() -> None:
         results = output / "RESULTS.md"
     for name in sets:
         if not arguments.tables_only:
-            train_all(name, arguments.data / name, arguments.models, seeds, output / name, arguments.quick)
+            train_all(name, arguments.data, arguments.models, seeds, output / name, arguments.quick)
     sections = [markdown(name, runs) for name in DATA_SETS if (runs := read_runs(output / name))]
     results.write_text("\n".join([HEAD, *sections]), encoding="utf-8")
     print(results)
@@ -70,10 +71,10 @@ def train_all(
 ) -> None:
     """Trains what is not there yet, seed by seed, so that an early stop leaves whole seeds."""
     rows = prepared(name, source, folder / "rows")
-    known = {path.stem: path for path in sorted((HERE / name / "models").glob("*.yaml"))}
+    known = load_models(DATA_SETS[name].models)
     for seed in seeds:
         for model in models or known:
-            result, model_spec = folder / model / f"{seed}.json", load_model_spec(known[model])
+            result, model_spec = folder / model / f"{seed}.json", known[model]
             if quick:
                 training = model_spec.training.model_copy(update={"epochs": QUICK_EPOCHS})
                 model_spec = model_spec.model_copy(update={"training": training})

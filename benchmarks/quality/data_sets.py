@@ -17,6 +17,7 @@ from cetnet_keras.spec import DataSpec, load_data_spec
 from pipeline.artifacts import required_outputs
 
 HERE = Path(__file__).resolve().parent
+MOVIELENS = HERE.parents[1] / "recipes" / "movielens_100k"
 # Anything that runs: the rows are what is wanted of it.
 SMALLEST_MODEL = "{members: [{type: mlp, embedding_dim: 2, hidden: [4]}], training: {epochs: 1}}\n"
 
@@ -51,9 +52,33 @@ def _hold_out_users(source: Path, folder: Path) -> None:
             writers[crc32(row[user].encode()) % 10 > 0].writerow(row)
 
 
-DATA_SETS: dict[str, Callable[[Path, Path], None]] = {
-    "frappe_x1": _copy,
-    "amazon_sports": _hold_out_users,
+def _movielens(source: Path, folder: Path) -> None:
+    plain = folder / "published"
+    plain.mkdir(exist_ok=True)
+    for file in source.glob("*.gz"):
+        (plain / file.stem).write_bytes(gzip.decompress(file.read_bytes()))
+    prepare = [str(MOVIELENS / "prepare.py"), "--source", str(plain), "--folder", str(folder / "data")]
+    subprocess.run([sys.executable, *prepare], check=True)
+
+
+class DataSet(NamedTuple):
+    """Where a data set comes from and what is trained on it."""
+
+    source: str  # the folder of the published files
+    spec: Path
+    models: Path  # its models.yaml
+    write: Callable[[Path, Path], None]  # (published files, folder) -> the files that the spec names
+
+
+DATA_SETS = {
+    name: DataSet(name, HERE / name / "data.yaml", HERE / name / "models.yaml", write)
+    for name, write in (("frappe_x1", _copy), ("amazon_sports", _hold_out_users))
+} | {
+    name: DataSet("movielens_100k", MOVIELENS / spec, HERE / "movielens_100k" / "models.yaml", _movielens)
+    for name, spec in (
+        ("movielens_100k", "data.yaml"),
+        ("movielens_100k_global_time", "data_global_time.yaml"),
+    )
 }
 
 
@@ -62,15 +87,16 @@ def prepared(name: str, source: Path, folder: Path) -> Rows:
 
     Args:
         name: of DATA_SETS.
-        source: folder with the published files.
+        source: folder with a folder of published files for each set.
         folder: for the prepared files and the pipeline's run.
     """
-    folder, spec = folder.resolve(), load_data_spec(HERE / name / "data.yaml")
+    data_set, folder = DATA_SETS[name], folder.resolve()
+    spec = load_data_spec(data_set.spec)
     database = folder / "run" / "tfx" / "metadata.sqlite"
     if not (folder / "run" / "metrics.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        DATA_SETS[name](source, folder)
-        shutil.copy(HERE / name / "data.yaml", folder)
+        data_set.write(source / data_set.source, folder)
+        shutil.copy(data_set.spec, folder / "data.yaml")
         (folder / "model.yaml").write_text(SMALLEST_MODEL, encoding="utf-8")
         command = f"{Path(sys.executable).with_name('cetnet')} run --data data.yaml --model model.yaml"
         options = ["--output", str(folder / "run"), "--min-auc", "0"]

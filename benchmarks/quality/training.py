@@ -9,12 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.quality.data_sets import Rows
-from cetnet_keras.cetnet import CETNet
 from cetnet_keras.metrics import calibration, normalised_entropy
 from cetnet_keras.spec import ModelSpec
 from pipeline.dataset import transformed_batches
 from pipeline.evaluate_split import EvalSplit
-from pipeline.trainer import EVAL_BATCH, optimizer_of, train
+from pipeline.trainer import EVAL_BATCH, make_model, optimizer_of, train
 from pipeline.transform import vocabulary_sizes
 
 
@@ -32,7 +31,7 @@ def train_once(
     tf.keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
     sizes = vocabulary_sizes(rows.spec, rows.transformed)
-    model = CETNet(rows.spec, sizes, model_spec.members, model_spec.collaboration, model_spec.fusion)
+    model = make_model(rows.spec, sizes, model_spec)
     model.compile(optimizer=optimizer_of(training))
     splits = {
         name: EvalSplit.read(rows.spec, transformed_batches(rows.files[name], rows.transformed, EVAL_BATCH))

@@ -147,6 +147,10 @@ class ModelSpec(SpecModel):
     collaboration: CollaborationSpec = Field(
         default_factory=CollaborationSpec, description="the collaborative loss"
     )
+    shared_tables: bool = Field(
+        default=False,
+        description="whether all members read the embedding rows of the first: an ablation, which needs one embedding_dim",
+    )
     training: TrainingSpec = Field(default_factory=TrainingSpec, description="how training runs")
 
     @model_validator(mode="after")

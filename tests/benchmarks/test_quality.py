@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks.quality.__main__ import is_of
-from benchmarks.quality.data_sets import HERE
+from benchmarks.quality.data_sets import DATA_SETS
+from benchmarks.quality.models import load_models
 from benchmarks.quality.paired import auc_difference, gauc_difference, log_loss_difference
 from benchmarks.quality.results import (
     NAIVE,
@@ -20,9 +21,10 @@ from benchmarks.quality.results import (
     read_runs,
     sigmoid,
 )
-from cetnet_keras import CETNet
+from cetnet_keras.errors import InputError
 from cetnet_keras.metrics import auc, group_auc, log_loss
-from cetnet_keras.spec import ModelSpec, load_data_spec, load_model_spec
+from cetnet_keras.spec import ModelSpec, load_data_spec
+from pipeline.trainer import make_model
 
 
 def scored(seed: int, rows: int = 400) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -145,10 +147,23 @@ def test_a_result_of_another_model_is_not_taken_for_this_one(tmp_path: Path) -> 
     assert not is_of(ModelSpec.model_validate({"members": [FIRST], "training": {"epochs": 4}}), path)
 
 
-@pytest.mark.parametrize(
-    "path", sorted(HERE.glob("*/models/*.yaml")), ids=lambda path: f"{path.parts[-3]}-{path.stem}"
-)
-def test_its_models_are_sound_on_their_data_spec(path: Path) -> None:
-    spec, model = load_data_spec(path.parents[1] / "data.yaml"), load_model_spec(path)
-    made = CETNet(spec, dict.fromkeys(spec.owners, 9), model.members, model.collaboration, model.fusion)
-    assert len(made.members) == len(model.members or [])
+OF_SETS = {
+    f"{name}-{model}": (data_set.spec, spec)
+    for name, data_set in DATA_SETS.items()
+    for model, spec in load_models(data_set.models).items()
+}
+
+
+@pytest.mark.parametrize("name", OF_SETS)
+def test_its_models_are_sound_on_their_data_spec(name: str) -> None:
+    data_spec, model_spec = OF_SETS[name]
+    spec = load_data_spec(data_spec)
+    made = make_model(spec, dict.fromkeys(spec.owners, 9), model_spec)
+    assert len(made.members) == len(model_spec.members or [])
+
+
+def test_models_of_unknown_members_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "models.yaml"
+    path.write_text("training: {}\nmembers:\n  dcn: {type: dcnv2}\npair: [dcn, din]\n")
+    with pytest.raises(InputError, match=r"models.yaml:4: pair: found the member 'din', expected one of dcn"):
+        load_models(path)

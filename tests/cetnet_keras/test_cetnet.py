@@ -464,3 +464,33 @@ def test_a_member_of_ones_own_joins_by_its_path_and_comes_back_from_a_file(
     again = tf.keras.models.load_model(tmp_path / "model.keras")
     assert again.members[0].scale == 3.0
     np.testing.assert_allclose(again(batch)["ctr"], model(batch)["ctr"], rtol=1e-6)
+
+
+def test_members_that_share_tables_read_and_train_the_rows_of_the_first(
+    spec: DataSpec,
+    sizes: dict[str, int],
+    tiny_members: list[dict[str, Any]],
+    batch: Batch,
+    label: np.ndarray,
+    tmp_path: Path,
+) -> None:
+    members = [member | {"embedding_dim": 4} for member in tiny_members]
+    own = CETNet(spec, sizes, members)
+    shared = CETNet(spec, sizes, members, shared_tables=True)
+    saved = own.count_params() - shared.count_params()
+    of_one = sum(int(np.prod(weight.shape)) for weight in own.members[0].features.weights)
+    assert saved == of_one * (len(members) - 1) > 0
+    shared.compile(LazyAdam(0.05), run_eagerly=True)
+    shared.fit(batch, label, verbose=0)
+    shared.save(tmp_path / "model.keras")
+    again = tf.keras.models.load_model(tmp_path / "model.keras")
+    assert all(member.features is again.members[0].features for member in again.members)
+    np.testing.assert_allclose(again(batch)["member_ctr"], shared(batch)["member_ctr"], rtol=1e-6)
+
+
+def test_members_of_unequal_width_share_no_tables(
+    spec: DataSpec, sizes: dict[str, int], tiny_members: list[dict[str, Any]]
+) -> None:
+    members = [member | {"embedding_dim": 4 * (i + 1)} for i, member in enumerate(tiny_members)]
+    with pytest.raises(ValueError, match=r"need one embedding_dim .* Received: \[4, 8, 12\]; give them one"):
+        CETNet(spec, sizes, members, shared_tables=True)

@@ -1,0 +1,81 @@
+"""The models of a data set: each member alone, a pair of them put together in every way, and further ensembles."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from cetnet_keras.spec import MemberSpec, ModelSpec, TrainingSpec, parse_spec, read_text
+from cetnet_keras.spec.base import LocatedError, SpecModel
+
+UNIFORM = {"type": "paper", "temperature": 1e6}  # a softmax of all but equal numbers
+DETACHED = {"type": "logit_mean", "detach_members": True}
+ALONE = {"fusion": DETACHED}  # a member with its own loss
+WAYS: dict[str, dict[str, Any]] = {
+    # the paper's recipe, and what its table 3 leaves out of it
+    "cetnet-paper": {"fusion": {"type": "paper"}, "collaboration": {"alpha": 0.5}},
+    "paper-without-confidence": {"fusion": UNIFORM, "collaboration": {"alpha": 0.5}},
+    "paper-without-kl": {"fusion": {"type": "paper"}, "collaboration": {"alpha": 0.0}},
+    "paper-without-own-tables": {
+        "fusion": {"type": "paper"},
+        "collaboration": {"alpha": 0.5},
+        "shared_tables": True,
+    },
+    "paper-without-stop": {
+        "fusion": {"type": "paper", "gradient_stop": False},
+        "collaboration": {"alpha": 0.5},
+    },
+    "concatenation": {"fusion": UNIFORM, "collaboration": {"alpha": 0.0}},
+    "concatenation-one-table": {
+        "fusion": UNIFORM,
+        "collaboration": {"alpha": 0.0},
+        "shared_tables": True,
+    },
+    # ours: log odds are averaged, the fused loss moves no member, a light pull to one another
+    "cetnet": {"fusion": DETACHED, "collaboration": {"alpha": 0.1}},
+    "cetnet-without-kl": {"fusion": DETACHED, "collaboration": {"alpha": 0.0}},
+    "cetnet-gate": {"fusion": {"type": "gate"}, "collaboration": {"alpha": 0.1}},
+}
+
+
+class Models(SpecModel):
+    """models.yaml of a data set."""
+
+    training: TrainingSpec = Field(description="of every model")
+    members: dict[str, MemberSpec] = Field(description="trained alone, each under its name")
+    pair: list[str] = Field(
+        min_length=2, max_length=2, description="two of them, trained together in all WAYS"
+    )
+    others: dict[str, list[str | MemberSpec]] = Field(
+        default_factory=dict, description="further ensembles, trained as `cetnet`"
+    )
+
+    @model_validator(mode="after")
+    def _members_are_known(self) -> "Models":
+        for key, names in {"pair": self.pair, **self.others}.items():
+            for name in names:
+                if isinstance(name, str) and name not in self.members:
+                    known = f"expected one of {', '.join(self.members)}"
+                    raise LocatedError((key,), f"found the member {name!r}, {known}")
+        return self
+
+    def by_name(self) -> dict[str, ModelSpec]:
+        """Every model; those that most others are compared with come first."""
+        found = {name: self._model([name], ALONE) for name in self.members}
+        found |= {name: self._model(self.pair, way) for name, way in WAYS.items()}
+        return found | {name: self._model(names, WAYS["cetnet"]) for name, names in self.others.items()}
+
+    def _model(self, names: "list[str] | list[str | MemberSpec]", way: dict[str, Any]) -> ModelSpec:
+        members = [self.members[name] if isinstance(name, str) else name for name in names]
+        described = [member.model_dump(exclude_unset=True) for member in members]
+        types = [member.type for member in members]
+        for position, member in enumerate(described):
+            if types.count(member["type"]) > 1:
+                member["name"] = f"{member['type']}_{position + 1}"
+        training = self.training.model_dump(exclude_unset=True)
+        return ModelSpec.model_validate({"members": described, "training": training} | way)
+
+
+def load_models(path: Path) -> dict[str, ModelSpec]:
+    """The models that a models.yaml describes, by name."""
+    return parse_spec(Models, read_text(path), str(path)).by_name()

@@ -1,0 +1,64 @@
+"""The transformed rows of a data set as NumPy arrays: `python -m benchmarks.quality.peers.rows --help`."""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.quality.data_sets import HERE, Rows, prepared
+from cetnet_keras.spec import SequenceFeature
+from pipeline.dataset import inputs_of, transformed_batches
+from pipeline.transform import GROUP_KEY, vocabulary_sizes
+
+SETS = sorted(path.parent.name for path in HERE.glob("*/peers.yaml"))
+BATCH = 10_000
+
+
+def write_rows(rows: Rows, folder: Path) -> None:
+    """Writes `train.npz`, `eval.npz` and `test.npz`, and `features.json` last: it says that all is there.
+
+    Ids [N] are those that ours are trained on: 0 for missing, then the vocabulary, then one for what is not in it.
+    Tokens are [N, max_length], padded with 0 at their end. `label` is [N], and so is `group` where the spec has one.
+    """
+    spec, sizes = rows.spec, vocabulary_sizes(rows.spec, rows.transformed)
+    longest = {name: spec.features[name].max_length for name in spec.of_type(SequenceFeature)}  # type: ignore[union-attr]
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, files in rows.files.items():
+        found: dict[str, list[np.ndarray]] = {}
+        for batch in transformed_batches(files, rows.transformed, BATCH):
+            columns = inputs_of(spec, batch) | {"label": batch[spec.label]}
+            if spec.group is not None:
+                columns["group"] = batch[GROUP_KEY]
+            for key, value in columns.items():
+                array = value.numpy()
+                if key in longest:
+                    array = np.pad(array, ((0, 0), (0, longest[key] - array.shape[1])))
+                found.setdefault(key, []).append(array)
+        np.savez_compressed(folder / f"{split}.npz", **{key: np.concatenate(v) for key, v in found.items()})
+    features: dict[str, dict[str, int | str]] = {}
+    for name in spec.features:
+        owner = spec.owner(name)
+        features[name] = {"vocab_size": sizes[owner] + 2}
+        if name in longest:
+            features[name] |= {"max_len": longest[name], "target": owner}
+    (folder / "features.json").write_text(json.dumps(features, indent=1) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with a folder of published files a set"
+    )
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
+    parser.add_argument("--output", type=Path, default=Path("runs/quality"))
+    arguments = parser.parse_args()
+    for name in arguments.sets:
+        folder = arguments.output / name
+        if not (folder / "arrays" / "features.json").exists():
+            write_rows(prepared(name, arguments.data, folder / "rows"), folder / "arrays")
+        print(folder / "arrays")
+
+
+if __name__ == "__main__":
+    main()

@@ -3,7 +3,7 @@ PYTHON ?= python3
 # Loading TFX takes 20 s without bytecode and 8 s with it.
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-trixie bench-quality lint lock
+.PHONY: help setup demo test test-trixie bench-quality bench-peers lint lock
 
 help:  ## Shows the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /  make \1  /p' $(MAKEFILE_LIST)
@@ -22,6 +22,12 @@ test-trixie:  ## Runs the tests on the newest stack, on Debian 13 in a chroot (a
 
 bench-quality: setup  ## Trains members, ensembles and CETNet on real data and writes benchmarks/quality/RESULTS.md (DATA=folder, ARGS=--quick)
 	.venv/bin/python -m benchmarks.quality --data $(DATA) $(ARGS)
+
+bench-peers: setup  ## Trains FuxiCTR's models on the same rows, in .venv-peers, for bench-quality to compare with (DATA=folder, ARGS=--quick)
+	.venv/bin/python -m benchmarks.quality.peers.rows --data $(DATA)
+	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --requirement benchmarks/quality/peers/requirements.txt
+	.venv-peers/bin/python -m benchmarks.quality.peers $(ARGS)
 
 lint: setup  ## Checks style, format and types
 	.venv/bin/ruff check

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
+from benchmarks.quality.claims import claims_table
 from benchmarks.quality.data_sets import DATA_SETS, HERE, prepared
 from benchmarks.quality.models import load_models
-from benchmarks.quality.results import markdown, read_runs
+from benchmarks.quality.results import Runs, models_table, read_runs
 from benchmarks.quality.training import train_once
 from cetnet_keras.spec import ModelSpec
 
@@ -61,9 +62,14 @@ def main() -> None:
     for name in sets:
         if not arguments.tables_only:
             train_all(name, arguments.data, arguments.models, seeds, output / name, arguments.quick)
-    sections = [markdown(name, runs) for name in DATA_SETS if (runs := read_runs(output / name))]
+    sections = [section(name, runs) for name in DATA_SETS if (runs := read_runs(output / name))]
     results.write_text("\n".join([HEAD, *sections]), encoding="utf-8")
     print(results)
+
+
+def section(name: str, runs: Runs) -> str:
+    """What RESULTS.md says of a data set."""
+    return "\n".join([f"## {name}", "", *models_table(runs), "", *claims_table(runs)]) + "\n"
 
 
 def train_all(

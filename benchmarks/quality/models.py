@@ -1,5 +1,6 @@
 """The models of a data set: each member alone, a pair of them put together in every way, and further ensembles."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,13 @@ class Models(SpecModel):
 
     @model_validator(mode="after")
     def _members_are_known(self) -> "Models":
-        for key, names in {"pair": self.pair, **self.others}.items():
+        places: dict[tuple[str, ...], Sequence[str | MemberSpec]] = {("pair",): self.pair}
+        places |= {("others", key): names for key, names in self.others.items()}
+        for place, names in places.items():
             for name in names:
                 if isinstance(name, str) and name not in self.members:
                     known = f"expected one of {', '.join(self.members)}"
-                    raise LocatedError((key,), f"found the member {name!r}, {known}")
+                    raise LocatedError(place, f"found the member {name!r}, {known}")
         return self
 
     def by_name(self) -> dict[str, ModelSpec]:
@@ -65,7 +68,7 @@ class Models(SpecModel):
         found |= {name: self._model(self.pair, way) for name, way in WAYS.items()}
         return found | {name: self._model(names, WAYS["cetnet"]) for name, names in self.others.items()}
 
-    def _model(self, names: "list[str] | list[str | MemberSpec]", way: dict[str, Any]) -> ModelSpec:
+    def _model(self, names: Sequence[str | MemberSpec], way: dict[str, Any]) -> ModelSpec:
         members = [self.members[name] if isinstance(name, str) else name for name in names]
         described = [member.model_dump(exclude_unset=True) for member in members]
         types = [member.type for member in members]

@@ -11,6 +11,7 @@ from benchmarks.quality.paired import Difference, auc_difference, gauc_differenc
 from cetnet_keras.calibration import calibration_curve, on_curve
 from cetnet_keras.metrics import EPSILON, auc, group_auc, log_loss
 
+SPLITS = ("eval", "test")
 HEADS = {"auc": "AUC", "gauc": "gAUC", "log_loss": "log loss"}
 
 
@@ -46,6 +47,12 @@ class Run(NamedTuple):
 
     found: dict[str, Any]  # its JSON file
     scores: Scores
+    members: list[Scores]  # each one's own opinion
+
+    @property
+    def eval_auc(self) -> float:
+        """What a model is chosen by."""
+        return auc(self.scores.label["eval"], self.scores.logit["eval"])
 
 
 Runs = dict[str, dict[int, Run]]  # by model, by seed
@@ -67,14 +74,19 @@ def read_runs(folder: Path) -> Runs:
         if not path.with_suffix(".npz").exists():
             continue
         arrays = np.load(path.with_suffix(".npz"))
+        opinions = {split: log_odds(arrays[f"{split}/member_ctr"]) for split in SPLITS}  # [N, M]
         scores = Scores(
-            {split: log_odds(arrays[f"{split}/ctr"]) for split in ("eval", "test")},
-            {split: log_odds(arrays[f"{split}/member_ctr"]).std(axis=1) for split in ("eval", "test")},
-            {split: arrays[f"{split}/label"].astype(np.float64) for split in ("eval", "test")},
+            {split: log_odds(arrays[f"{split}/ctr"]) for split in SPLITS},
+            {split: opinions[split].std(axis=1) for split in SPLITS},
+            {split: arrays[f"{split}/label"].astype(np.float64) for split in SPLITS},
             arrays.get("test/group"),
         )
+        members = [
+            scores._replace(logit={split: opinions[split][:, m] for split in SPLITS}, spread=None)
+            for m in range(opinions["test"].shape[1])
+        ]
         found = json.loads(path.read_text(encoding="utf-8"))
-        runs.setdefault(path.parent.name, {})[found["seed"]] = Run(found, scores)
+        runs.setdefault(path.parent.name, {})[found["seed"]] = Run(found, scores, members)
     return runs
 
 
@@ -154,14 +166,8 @@ def _over_seeds(differences: Sequence[Difference]) -> Difference:
     return Difference(float(np.mean(values)), max(of_seeds, float(np.mean([d.error for d in differences]))))
 
 
-def markdown(name: str, runs: Runs) -> str:
-    """The section of a data set."""
-    naive = naive_ensembles(runs)
-    lines = [f"## {name}", "", *_models(runs, naive), "", *_tests(runs, naive)]
-    return "\n".join(lines) + "\n"
-
-
-def _models(runs: Runs, naive: dict[str, dict[int, Scores]]) -> Iterator[str]:
+def models_table(runs: Runs) -> Iterator[str]:
+    """The Markdown lines of every model and naive ensemble of a data set."""
     some = next(iter(next(iter(runs.values())).values()))
     metrics = [metric for metric in HEADS if metric != "gauc" or some.scores.group is not None]
     heads = [*(HEADS[metric] for metric in metrics), "AUC, raw", "log loss, raw"]
@@ -178,7 +184,7 @@ def _models(runs: Runs, naive: dict[str, dict[int, Scores]]) -> Iterator[str]:
         rows.append((model, figures, f"{size} | {epochs:.1f} | {seconds:.0f}"))
     rows += [
         (model, [s.figures() for s in seeds.values()], "the members' sum | | ")
-        for model, seeds in naive.items()
+        for model, seeds in naive_ensembles(runs).items()
     ]
     for model, figures, rest in rows:
         cells = [_spread([each[metric] for each in figures]) for metric in metrics]
@@ -188,32 +194,3 @@ def _models(runs: Runs, naive: dict[str, dict[int, Scores]]) -> Iterator[str]:
 def _spread(values: Sequence[float]) -> str:
     deviation = f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
     return f"{np.mean(values):.4f}{deviation}"
-
-
-def _tests(runs: Runs, naive: dict[str, dict[int, Scores]]) -> Iterator[str]:
-    yield "Differences on the test rows, first less second, ± one standard error; **bold** beyond two."
-    yield ""
-    yield f"| first | second | {' | '.join(HEADS.values())} |"
-    yield "|---|---|" + "---|" * len(HEADS)
-    for model in runs:
-        names = alone(runs, model)
-        if names is None:
-            continue
-        scores = {seed: run.scores for seed, run in runs[model].items()}
-        rivals = {
-            name: {seed: run.scores for seed, run in runs[name].items()} for name in dict.fromkeys(names)
-        }
-        rivals |= {key: seeds for key, seeds in naive.items() if key.endswith(": " + " + ".join(names))}
-        for rival, others in rivals.items():
-            seeds = sorted(set(scores) & set(others))
-            if seeds:
-                found = compared([scores[s] for s in seeds], [others[s] for s in seeds])
-                cells = [_signed(found.get(metric)) for metric in HEADS]
-                yield f"| {model} | {rival} ({len(seeds)} seeds) | {' | '.join(cells)} |"
-
-
-def _signed(difference: Difference | None) -> str:
-    if difference is None:
-        return ""
-    text = f"{difference.value:+.4f} ± {difference.error:.4f}"
-    return f"**{text}**" if abs(difference.value) > 2 * difference.error else text

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.quality.__main__ import is_of
+from benchmarks.quality.__main__ import is_of, section
+from benchmarks.quality.claims import Claim, Side, Verdict, claims, judged
 from benchmarks.quality.data_sets import DATA_SETS
 from benchmarks.quality.models import load_models
-from benchmarks.quality.paired import auc_difference, gauc_difference, log_loss_difference
+from benchmarks.quality.paired import Difference, auc_difference, gauc_difference, log_loss_difference
 from benchmarks.quality.results import (
     NAIVE,
     alone,
     compared,
     log_odds,
-    markdown,
     naive_ensembles,
     read_runs,
     sigmoid,
@@ -72,7 +72,7 @@ FIRST, SECOND = {"type": "dcnv2", "embedding_dim": 4}, {"type": "mlp", "embeddin
 MODELS = {
     "dcn": [FIRST],
     "dnn": [SECOND],
-    "both": [FIRST | {"name": "a"}, SECOND],
+    "cetnet": [FIRST | {"name": "a"}, SECOND],
     "other": [FIRST, {"type": "din"}],
 }
 
@@ -98,7 +98,12 @@ def write_run(path: Path, members: list[dict[str, Any]], seed: int, place: int) 
         opinions = [ctr, 1 - ctr] if len(members) > 1 else [ctr]
         arrays[f"{split}/member_ctr"] = np.stack(opinions, axis=1).astype(np.float32)
     np.savez(path.with_suffix(".npz"), **arrays, **{"test/group": np.arange(len(label)) % 20})
-    facts = {"embedding_parameters": 40, "parameters": 100, "best_evaluation": 3, "train_seconds": 2.0}
+    facts = {
+        "embedding_parameters": 40 * len(members),
+        "parameters": 100,
+        "best_evaluation": 3,
+        "train_seconds": 2.0,
+    }
     path.write_text(json.dumps({"seed": seed, "model": {"members": members}} | facts))
 
 
@@ -106,7 +111,9 @@ def test_naive_ensembles_are_the_members_alone_put_together(folder: Path) -> Non
     runs = read_runs(folder)
     assert {name: sorted(seeds) for name, seeds in runs.items()} == {name: [1, 2] for name in MODELS}
     assert (
-        alone(runs, "both") == ["dcn", "dnn"] and alone(runs, "other") is None and alone(runs, "dcn") is None
+        alone(runs, "cetnet") == ["dcn", "dnn"]
+        and alone(runs, "other") is None
+        and alone(runs, "dcn") is None
     )
     naive = naive_ensembles(runs)
     assert sorted(naive) == [f"{kind}: dcn + dnn" for kind in sorted(NAIVE)]
@@ -131,12 +138,48 @@ def test_the_error_of_a_difference_does_not_shrink_with_seeds_that_agree(folder:
     assert once["auc"] == auc_difference(label, first.calibrated(), second.calibrated())
 
 
-def test_tables_name_every_model_and_test(folder: Path) -> None:
-    text = markdown("small", read_runs(folder))
+def test_the_section_of_a_set_has_every_model_and_claim(folder: Path) -> None:
+    text = section("small", read_runs(folder))
     assert text.startswith("## small\n") and "| dcn | 2 | 0." in text and "40 / 100 | 3.0 | 2 |" in text
-    assert "| both | naive, log odds: dcn + dnn (2 seeds) | " in text
+    assert "| (b) | cetnet | naive, log odds: dcn + dnn | 2 | " in text
     widths = {line.count("|") for line in text.splitlines() if line.startswith("|")}
     assert len(widths) == 2, "two tables, none of them ragged"
+
+
+def test_claims_are_the_differences_of_their_sides(folder: Path) -> None:
+    runs = read_runs(folder)
+    found = {(v.claim.letter, v.claim.first.name, v.claim.second.name): v for v in judged(runs)}
+    best = max(("dcn", "dnn"), key=lambda name: sum(run.eval_auc for run in runs[name].values()))
+    verdict = found["a", "cetnet", best]
+    one, other = ([runs[name][seed].scores for seed in (1, 2)] for name in ("cetnet", best))
+    assert verdict.seeds == 2 and verdict.differences == compared(one, other)
+    second = runs["cetnet"][1].members[1]
+    np.testing.assert_allclose(sigmoid(second.logit["test"]), 1 - sigmoid(one[0].logit["test"]), atol=1e-6)
+    assert found["g", "dnn in cetnet", "dnn"].word == "fails", "its opinion is turned round"
+
+
+@pytest.mark.parametrize(
+    ("gain", "or_equal", "word"),
+    [
+        ((3, 0), False, "holds"),
+        ((3, -3), False, "mixed"),
+        ((0, -3), False, "fails"),
+        ((1, 1), False, "open"),
+        ((1, 1), True, "holds"),
+        ((0, -3), True, "fails"),
+    ],
+)
+def test_a_verdict_needs_two_standard_errors(gain: tuple[float, float], or_equal: bool, word: str) -> None:
+    side = Side("side", {}, 1)
+    differences = {"auc": Difference(gain[0] * 0.1, 0.1), "log_loss": Difference(-gain[1] * 0.1, 0.1)}
+    assert Verdict(Claim("a", side, side, or_equal), 1, differences).word == word
+
+
+def test_sides_of_unequal_size_are_no_comparison_at_equal_size(folder: Path) -> None:
+    path = folder / "cetnet" / "1.json"
+    path.write_text(path.read_text().replace('"embedding_parameters": 80', '"embedding_parameters": 90'))
+    with pytest.raises(ValueError, match="should be of one embedding size, found 90, 80"):
+        list(claims(read_runs(folder)))
 
 
 def test_a_result_of_another_model_is_not_taken_for_this_one(tmp_path: Path) -> None:

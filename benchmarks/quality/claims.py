@@ -1,0 +1,164 @@
+"""What CETNet's paper claims, and what it should claim beside that, each as a difference on the same test rows."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks.quality.paired import Difference
+from benchmarks.quality.results import HEADS, Run, Runs, Scores, alone, compared, naive_ensembles
+
+RECIPES = ("cetnet-paper", "cetnet")  # the paper's, and ours
+PEERS = "fuxictr-"
+SAME_SIZE = 0.01  # how far apart two embedding sizes may be and still be called equal
+
+
+class Side(NamedTuple):
+    """One side of a comparison."""
+
+    name: str
+    scores: dict[int, Scores]  # by seed
+    size: int  # embedding parameters
+
+
+class Claim(NamedTuple):
+    """That the first side is better than the second; `or_equal`: not worse."""
+
+    letter: str
+    first: Side
+    second: Side
+    or_equal: bool = False
+
+
+class Verdict(NamedTuple):
+    """A claim and what was measured of it."""
+
+    claim: Claim
+    seeds: int
+    differences: dict[str, Difference]
+
+    @property
+    def word(self) -> str:
+        """holds, fails, mixed (better by one metric and worse by another), or open: nothing beyond two standard errors."""
+        gains = {_sign(metric) * d.value / d.error for metric, d in self.differences.items() if d.error > 0}
+        better, worse = any(gain > 2 for gain in gains), any(gain < -2 for gain in gains)
+        if better and worse:
+            return "mixed"
+        if better or (self.claim.or_equal and not worse):
+            return "holds"
+        return "fails" if worse else "open"
+
+
+def _sign(metric: str) -> int:
+    return -1 if metric == "log_loss" else 1
+
+
+def claims(runs: Runs) -> Iterator[Claim]:
+    """The claims (a) to (g) that the runs of a data set can speak to.
+
+    (a) fused is better than the best member alone, at its own width and at twice that; (b) than the naive ensemble of the
+    same members, and than the same members on one table; (c) than two copies of one architecture; (d) than without the
+    pull; (e) confidence is better than equal weights, than a learned gate and than weights that are not detached; (f) fused
+    is better than the multi-embedding model of its size, and at half the size of the best member no worse than that; (g) a
+    member in the ensemble is no worse than alone. Which member is best, the eval split says.
+    Raises ValueError where sides that should be of one embedding size are not.
+    """
+    sides = {name: _side(name, seeds) for name, seeds in runs.items()}
+    for recipe in (name for name in RECIPES if name in sides):
+        members = alone(runs, recipe)
+        if members is None:
+            continue
+        best = sides[max(members, key=lambda name: _eval_auc(runs[name]))]
+        yield Claim("a", sides[recipe], best)
+        yield from _against(sides, "a", recipe, f"{best.name}-wide", same_size=True)
+        yield from _against_naive(runs, sides, recipe, members)
+        if recipe == "cetnet":
+            yield from _against(
+                sides, "c", recipe, "cetnet-twins", same_size=best.size * 2 == sides[recipe].size
+            )
+        yield from _against(sides, "d", recipe, f"{recipe.removeprefix('cetnet-')}-without-kl")
+        yield from _against(sides, "f", recipe, "multi-embedding", same_size=True)
+        for place, name in enumerate(members):
+            inside = {seed: run.members[place] for seed, run in runs[recipe].items()}
+            yield Claim(
+                "g", Side(f"{name} in {recipe}", inside, sides[name].size), sides[name], or_equal=True
+            )
+        if recipe == "cetnet" and "cetnet-small" in sides:
+            yield Claim("f", sides["cetnet-small"], best, or_equal=True)
+    yield from _against(sides, "b", "cetnet-paper", "paper-without-own-tables")
+    for rival in (
+        "paper-without-confidence",
+        "paper-without-stop",
+        "concatenation",
+        "concatenation-one-table",
+    ):
+        yield from _against(sides, "e", "cetnet-paper", rival)
+    yield from _against(sides, "e", "cetnet", "cetnet-gate")
+    peers = [name for name in sides if name.startswith(PEERS)]
+    if peers:
+        best_peer = max(peers, key=lambda name: _eval_auc(runs[name]))
+        for recipe in RECIPES:
+            yield from _against(sides, "a", recipe, best_peer)
+    if "cetnet-3" in sides and (members := alone(runs, "cetnet-3")):
+        yield from _against_naive(runs, sides, "cetnet-3", members)
+
+
+def _side(name: str, seeds: dict[int, Run]) -> Side:
+    some = next(iter(seeds.values()))
+    return Side(name, {seed: run.scores for seed, run in seeds.items()}, some.found["embedding_parameters"])
+
+
+def _eval_auc(seeds: dict[int, Run]) -> float:
+    return float(np.mean([run.eval_auc for run in seeds.values()]))
+
+
+def _against(
+    sides: dict[str, Side], letter: str, first: str, second: str, same_size: bool = False
+) -> Iterator[Claim]:
+    if first in sides and second in sides:
+        sizes = sides[first].size, sides[second].size
+        if same_size and abs(sizes[0] / sizes[1] - 1) > SAME_SIZE:
+            raise ValueError(f"{first} and {second} should be of one embedding size, found {sizes}")
+        yield Claim(letter, sides[first], sides[second])
+
+
+def _against_naive(
+    runs: Runs, sides: dict[str, Side], recipe: str, members: Sequence[str]
+) -> Iterator[Claim]:
+    size = sum(sides[name].size for name in members)
+    if abs(size / sides[recipe].size - 1) > SAME_SIZE:
+        raise ValueError(
+            f"{recipe} and {members} should be of one embedding size, found {sides[recipe].size}, {size}"
+        )
+    for name, seeds in naive_ensembles(runs).items():
+        if name.endswith(": " + " + ".join(members)):
+            yield Claim("b", sides[recipe], Side(name, seeds, size))
+
+
+def judged(runs: Runs) -> Iterator[Verdict]:
+    """Every claim that two sides have a seed in common for."""
+    for claim in sorted(claims(runs), key=lambda claim: claim.letter):
+        seeds = sorted(set(claim.first.scores) & set(claim.second.scores))
+        if seeds:
+            pairs = [[side.scores[seed] for seed in seeds] for side in (claim.first, claim.second)]
+            yield Verdict(claim, len(seeds), compared(*pairs))
+
+
+def claims_table(runs: Runs) -> Iterator[str]:
+    """The Markdown lines of all verdicts of a data set."""
+    yield f"| claim | first | second | seeds | {' | '.join(HEADS.values())} | embedding parameters | verdict |"
+    yield "|" + "---|" * (len(HEADS) + 6)
+    for verdict in judged(runs):
+        claim = verdict.claim
+        cells = [_signed(verdict.differences.get(metric)) for metric in HEADS]
+        sizes = f"{claim.first.size:,} / {claim.second.size:,}"
+        sides = f"{claim.first.name} | {claim.second.name} | {verdict.seeds}"
+        letter = f"({claim.letter}){' or equal' if claim.or_equal else ''}"
+        yield f"| {letter} | {sides} | {' | '.join(cells)} | {sizes} | {verdict.word} |"
+
+
+def _signed(difference: Difference | None) -> str:
+    if difference is None:
+        return ""
+    text = f"{difference.value:+.4f} ± {difference.error:.4f}"
+    return f"**{text}**" if abs(difference.value) > 2 * difference.error else text

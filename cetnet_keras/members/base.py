@@ -42,6 +42,8 @@ class Member(tf.keras.layers.Layer):
         batch: FeatureBatch with every feature of the spec.
     Returns:
         MemberOutput.
+    Raises:
+        ValueError: what a subclass returns has the wrong number of axes.
     """
 
     def __init__(
@@ -104,7 +106,15 @@ class Member(tf.keras.layers.Layer):
 
     def call(self, batch: FeatureBatch, training: bool | None = None) -> MemberOutput:
         embedding = self.output_embedding(self.embed(batch), training)
-        return MemberOutput(embedding, self.logit(embedding, training))
+        self._check_shape("output_embedding", embedding, 2, "[B, h], a vector an example")
+        logit = self.logit(embedding, training)
+        self._check_shape("logit", logit, 1, "[B], a number an example")
+        return MemberOutput(embedding, logit)
+
+    def _check_shape(self, method: str, value: tf.Tensor, rank: int, expected: str) -> None:
+        if value.shape.rank != rank:
+            found = f"found {method} of shape {list(value.shape)}, expected {expected}"
+            raise ValueError(f"{type(self).__name__}: {found}; correct what it returns")
 
     def get_config(self) -> dict[str, Any]:
         features = self.features.get_config()

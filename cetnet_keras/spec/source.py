@@ -17,6 +17,7 @@ from cetnet_keras.spec.model_spec import MemberSpec, ModelSpec
 
 Model = TypeVar("Model", bound=SpecModel)
 
+_KERAS_BEGINS, _KERAS_ENDS = ").\n\n", "\n\nCall arguments"  # what it puts around the message of a layer
 _MAX_BYTES = 1_000_000  # a data file in place of a spec is refused before anything tries to parse it
 
 
@@ -84,9 +85,10 @@ def check_members(spec: ModelSpec, text: str, name: str, data: DataSpec | None =
         spec: what `text` was parsed into.
         text: the YAML text, for the lines.
         name: what stands for the file in errors.
-        data: with it each member is built too, so that it can refuse the values of its options.
+        data: with it each member is built too, so that it can refuse the values of its options, and a member of the
+            user's own is called once.
     Raises:
-        InputError: an unknown member, an option that it does not have, or a value that it refuses.
+        InputError: an unknown member, an option that it does not have, a value that it refuses, or a failure in use.
     """
     for position, member in enumerate(spec.members or []):
         wrong = _mistake_in(member, data)
@@ -112,7 +114,24 @@ def _mistake_in(member: MemberSpec, data: DataSpec | None) -> tuple[Loc, str] | 
     if data is None:
         return None
     sizes = {owner: data.oov_buckets(owner) + 1 for owner in data.owners}
-    return _refusal(partial(found, data, sizes, embedding_dim=member.embedding_dim), member.options)
+    build = partial(found, data, sizes, embedding_dim=member.embedding_dim)
+    refusal = _refusal(build, member.options)
+    if refusal is None and ":" in member.type:  # the built-in ones are known to work
+        return _failure(partial(build, **member.options), data)
+    return refusal
+
+
+def _failure(build: Callable[[], Callable[..., object]], data: DataSpec) -> tuple[Loc, str] | None:
+    """Where and why a member of the user's own fails on a batch; None where it works."""
+    from cetnet_keras.cetnet import example_batch
+
+    try:
+        build()(example_batch(data, rows=2))
+    except Exception as error:  # code of the user's own can fail in any way
+        said = str(error).partition(_KERAS_ENDS)[0].rpartition(_KERAS_BEGINS)[2]
+        what = f"{type(error).__name__}: {said}"
+        return ("type",), f"the member fails on a batch of missing values ({what}); correct the member"
+    return None
 
 
 def _refusal(build: Callable[..., object], options: Mapping[str, object]) -> tuple[Loc, str] | None:

@@ -74,3 +74,41 @@ def test_a_member_by_path_is_named_by_its_class() -> None:
 def test_members_beside_its_own_keys_keep_their_options() -> None:
     member = parse_spec(ModelSpec, EXAMPLES["model"], "model.yaml").members
     assert member is not None and member[1].options == {"layers": 2}
+
+
+OWN_MEMBERS = """
+import tensorflow as tf
+from cetnet_keras import Member
+
+class Matrix(Member):
+    def output_embedding(self, features, training):
+        return tf.zeros([2, 3, 4])
+
+class Scalar(Member):
+    def output_embedding(self, features, training):
+        return tf.zeros([2, 3])
+    def logit(self, embedding, training):
+        return embedding
+
+class Broken(Member):
+    def output_embedding(self, features, training):
+        return features.no_such_part
+"""
+
+
+@pytest.mark.parametrize(
+    ("member", "found"),
+    [
+        ("Matrix", r"ValueError: Matrix: found output_embedding of shape \[2, 3, 4\], expected \[B, h\], .*"),
+        ("Scalar", r"ValueError: Scalar: found logit of shape \[2, 3\], expected \[B\], .*"),
+        ("Broken", r"AttributeError: 'EmbeddedFeatures' object has no attribute 'no_such_part'"),
+    ],
+)
+def test_a_member_of_ones_own_that_fails_on_a_batch_is_refused(
+    member: str, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "failing_members.py").write_text(OWN_MEMBERS)
+    monkeypatch.syspath_prepend(tmp_path)
+    expected = rf"^model\.yaml:3: members\.1\.type: the member fails on a batch of missing values \({found}\)"
+    with pytest.raises(InputError, match=expected):
+        check(f"members:\n  - type: dhen\n  - type: failing_members:{member}\n")

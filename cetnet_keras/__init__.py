@@ -31,6 +31,7 @@ _HOME = {
     "MemberSpec": "spec",
     "ModelSpec": "spec",
     "RowWiseAdagrad": "optimizers",
+    "WeightAverage": "weight_average",
     "group_auc": "metrics",
     "load_data_spec": "spec",
     "load_model_spec": "spec",

@@ -18,6 +18,7 @@ from cetnet_keras.oov import replace_by_oov
 from cetnet_keras.optimizers import LazyAdam, RowWiseAdagrad
 from cetnet_keras.spec import ROW_KEY, DataSpec, ModelSpec, TrainingSpec, parse_spec
 from cetnet_keras.spec.raw import MISSING
+from cetnet_keras.weight_average import WeightAverage
 from pipeline.dataset import dense_batch, inputs_of, records, transformed_batches
 from pipeline.divergence import diverged, is_divergence
 from pipeline.evaluate_split import EvalSplit, EvaluateSplit
@@ -127,6 +128,8 @@ def train(
     )
     board = tf.keras.callbacks.TensorBoard(str(run_dir / "tensorboard"), write_graph=False)
     callbacks = [evaluate, stop, board]  # the first measures what the others look at
+    if training.average_weights:
+        callbacks.insert(0, WeightAverage(steps))
     if training.learning_rate_decay != "none":
         falling = partial(falling_rate, training, training.epochs * parts)
         callbacks.append(tf.keras.callbacks.LearningRateScheduler(falling))

@@ -122,6 +122,11 @@ class TrainingSpec(SpecModel):
     monitor: Literal["gauc", "auc", "log_loss"] = Field(
         default="gauc", description="what counts as gain on the eval split"
     )
+    average_weights: bool = Field(
+        default=False,
+        description="whether evaluations and the model that is kept have an average of the weights, over about the last "
+        "ninth of the training so far: much like a falling learning rate, and it costs memory for two copies",
+    )
     calibrate: bool = Field(
         default=False,
         description="whether log odds are put on curves that fit the eval split after training: beta calibration of each "

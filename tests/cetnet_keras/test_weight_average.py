@@ -1,0 +1,86 @@
+"""The running average of the weights, against its formula on weights that were written down."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cetnet_keras import CETNet, DataSpec, LazyAdam, WeightAverage
+
+Batch = dict[str, np.ndarray]
+STEPS, EPOCHS = 3, 4
+
+
+class WriteDown(tf.keras.callbacks.Callback):
+    """Writes down the weights after each step, at each epoch's end as others see them, and as the next begins."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[list[np.ndarray]] = []
+        self.ends: list[list[np.ndarray]] = []
+        self.begins: list[list[np.ndarray]] = []
+
+    def weights(self) -> list[np.ndarray]:
+        return [v.numpy() for member in self.model.members for v in member.variables]
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.steps.append(self.weights())
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.ends.append(self.weights())
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.begins.append(self.weights())
+
+
+@pytest.fixture(scope="module")
+def fitted(
+    spec: DataSpec, sizes: dict[str, int], make_batch: Callable[..., Batch]
+) -> tuple[CETNet, WriteDown]:
+    member = {"type": "dcnv2", "embedding_dim": 4, "hidden": [4], "cross_layers": 1, "batch_norm": True}
+    model = CETNet(spec, sizes, [member])
+    model.compile(LazyAdam(0.05))
+    batch, written = make_batch(spec, sizes, rows=6), WriteDown()
+    average = WeightAverage(STEPS)
+    label = np.array([0, 1, 0, 1, 1, 0], np.float32)
+    model.fit(batch, label, batch_size=2, epochs=EPOCHS, callbacks=[average, written], verbose=0)
+    return model, written
+
+
+def test_the_average_is_that_of_its_formula(fitted: tuple[CETNet, WriteDown]) -> None:
+    _, written = fitted
+    assert len(written.steps) == STEPS * EPOCHS
+    average = [value.astype(np.float64) for value in written.steps[0]]
+    for n, values in enumerate(written.steps, 1):
+        share = 1 - min(1.0, n / (9 + n))  # of tf.train.ExponentialMovingAverage with num_updates = n - 1
+        average = [a + share * (value - a) for a, value in zip(average, values, strict=True)]
+        if n % STEPS == 0:
+            for found, expected in zip(written.ends[n // STEPS - 1], average, strict=True):
+                np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    last = written.steps[-1]
+    assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(written.ends[-1], last, strict=True))
+
+
+def test_training_goes_on_from_the_latest_weights_and_ends_with_the_average(
+    fitted: tuple[CETNet, WriteDown],
+) -> None:
+    model, written = fitted
+    for epoch in range(1, EPOCHS):
+        for found, expected in zip(written.begins[epoch], written.steps[STEPS * epoch - 1], strict=True):
+            np.testing.assert_array_equal(found, expected)
+    written.model = model
+    for found, expected in zip(written.weights(), written.ends[-1], strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_an_epoch_is_looked_at_a_hundred_times_however_long(
+    spec: DataSpec, sizes: dict[str, int], make_batch: Callable[..., Batch]
+) -> None:
+    model = CETNet(spec, sizes, [{"type": "mlp", "embedding_dim": 2, "hidden": [2]}])
+    average = WeightAverage(300)
+    average.set_model(model)
+    for step in range(300):
+        average.on_train_batch_end(step)
+    assert average._seen == 100

@@ -123,9 +123,9 @@ class TrainingSpec(SpecModel):
         default="gauc", description="what counts as gain on the eval split"
     )
     average_weights: bool = Field(
-        default=False,
+        default=True,
         description="whether evaluations and the model that is kept have an average of the weights, over about the last "
-        "ninth of the training so far: much like a falling learning rate, and it costs memory for two copies",
+        "ninth of the training so far: much like a falling learning rate; it costs host memory for two copies",
     )
     calibrate: bool = Field(
         default=False,

@@ -18,22 +18,6 @@ from benchmarks.quality.training import train_once
 from cetnet_keras.spec import ModelSpec
 
 QUICK_SETS, QUICK_EPOCHS = ["frappe_x1"], 1
-HEAD = """\
-# Quality, measured
-
-Made by `make bench-quality` (`--quick` is for trying it out). Figures are of the test split, mean ± standard deviation
-over seeds; models are chosen and stopped on the eval split alone. All of them are calibrated on the eval split, as by
-`calibrate: true`: by a curve that keeps the order of the rows, and for CETNet by one that looks at its members'
-disagreement too. "Raw" is before that. A naive ensemble is the mean of members trained apart with the same seed;
-"apart, with disagreement" is that with CETNet's calibration, so that what is left is what learning together gives. The
-error of a difference is the larger of two: over test rows (DeLong; a bootstrap over users; rows) and over seeds.
-What is not exact:
-
-- frappe_x1: the negatives of train are regenerated; eval and test are the published ones.
-- amazon_sports: the eval split is a tenth of the users. Each user's last training purchase in its place cost DIN .0093 AUC
-  on the test split (one seed, .8327 against .8420), because the newest purchases are then not trained on.
-- Train seconds were taken on two CPU cores beside other work: they show an order of magnitude.
-"""
 
 
 def main() -> None:
@@ -63,7 +47,9 @@ def main() -> None:
         if not arguments.tables_only:
             train_all(name, arguments.data, arguments.models, seeds, output / name, arguments.quick)
     sections = [section(name, runs) for name in DATA_SETS if (runs := read_runs(output / name))]
-    results.write_text("\n".join([HEAD, *sections]), encoding="utf-8")
+    results.write_text(
+        "\n".join([(HERE / "head.md").read_text(encoding="utf-8"), *sections]), encoding="utf-8"
+    )
     print(results)
 
 

@@ -102,6 +102,11 @@ def pooled_sequences(features: EmbeddedFeatures) -> list[tf.Tensor]:
     return [mean_of_tokens(tokens, features.masks[name]) for name, tokens in features.sequences.items()]
 
 
+def with_pooled_rows(rows: tf.Tensor, features: EmbeddedFeatures) -> tf.Tensor:
+    """Rows [B, n, d] and the mean of each of S sequences as one more row, [B, n + S, d]."""
+    return tf.concat([rows, *(mean[:, tf.newaxis] for mean in pooled_sequences(features))], axis=1)
+
+
 def flat_features(features: EmbeddedFeatures) -> tf.Tensor:
     """Everything side by side, [B, F d + N + S d]: fields, numbers, the mean of each of S sequences."""
     return tf.concat([flat_fields(features), features.dense, *pooled_sequences(features)], axis=-1)

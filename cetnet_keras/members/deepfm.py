@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from cetnet_keras.behaviours import flat_features, pooled_sequences
+from cetnet_keras.behaviours import flat_features, with_pooled_rows
 from cetnet_keras.embeddings import EmbeddedFeatures
 from cetnet_keras.field_rows import FieldRows
 from cetnet_keras.members.base import Member
@@ -55,8 +55,7 @@ class DeepFmMember(Member):
         self._deep = self.mlp(self.hidden, "deep")
 
     def output_embedding(self, features: EmbeddedFeatures, training: bool | None) -> tf.Tensor:
-        pooled = [row[:, tf.newaxis] for row in pooled_sequences(features)]
-        rows = tf.concat([self._rows((features.fields, features.dense)), *pooled], axis=1)  # [B, n, d]
+        rows = with_pooled_rows(self._rows((features.fields, features.dense)), features)  # [B, n, d]
         first_order = self._first_order(rows)[:, :, 0]  # [B, n]
         deep = self._deep(flat_features(features), training=training)
         return tf.concat([first_order, self._pairs(rows), deep], axis=-1)

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from cetnet_keras.behaviours import pooled_sequences
+from cetnet_keras.behaviours import with_pooled_rows
 from cetnet_keras.embeddings import EmbeddedFeatures, dense_names, field_names, sequence_names
 from cetnet_keras.field_rows import FieldRows
 from cetnet_keras.members.base import Member
@@ -223,8 +223,7 @@ class DhenMember(Member):
         self._mlp = self.mlp(self.hidden, "mlp")
 
     def output_embedding(self, features: EmbeddedFeatures, training: bool | None) -> tf.Tensor:
-        pooled = [row[:, tf.newaxis] for row in pooled_sequences(features)]
-        x = tf.concat([self._rows((features.fields, features.dense)), *pooled], axis=1)  # [B, F', d]
+        x = with_pooled_rows(self._rows((features.fields, features.dense)), features)  # [B, F', d]
         for layer in self._stack:
             x = layer(x, training=training)
         return self._mlp(tf.reshape(x, [-1, x.shape[1] * x.shape[2]]), training=training)

@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from cetnet_keras.behaviours import pooled_sequences
+from cetnet_keras.behaviours import with_pooled_rows
 from cetnet_keras.embeddings import EmbeddedFeatures, FeatureBatch
 from cetnet_keras.field_rows import FieldRows
 from cetnet_keras.members.base import Member, MemberOutput
@@ -122,8 +122,7 @@ class FinalNetMember(Member):
         self._readouts = [tf.keras.layers.Dense(1, dtype="float32", name=f"{name}_logit") for name in used]
 
     def output_embedding(self, features: EmbeddedFeatures, training: bool | None) -> tf.Tensor:
-        pooled = [row[:, tf.newaxis] for row in pooled_sequences(features)]
-        rows = tf.concat([self._rows((features.fields, features.dense)), *pooled], axis=1)
+        rows = with_pooled_rows(self._rows((features.fields, features.dense)), features)
         gated = rows if self._row_gate is None else self._row_gate(rows)
         flat = [tf.reshape(x, [-1, x.shape[1] * x.shape[2]]) for x in (gated, rows)]
         blocks = zip(self._blocks, flat, strict=False)  # the second may not be there

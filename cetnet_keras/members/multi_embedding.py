@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from cetnet_keras.behaviours import flat_features, pooled_sequences
+from cetnet_keras.behaviours import flat_features, with_pooled_rows
 from cetnet_keras.embeddings import EmbeddedFeatures
 from cetnet_keras.members.base import Member
 from cetnet_keras.members.registry import register_member
@@ -98,8 +98,7 @@ class MultiEmbeddingMember(Member):
         for cross in self._crosses[m * crosses : (m + 1) * crosses]:
             crossed = cross(x0, crossed)
         if self.interaction == "ipnn":
-            pooled = [row[:, tf.newaxis] for row in pooled_sequences(features)]
-            crossed = tf.concat([x0, self._products(tf.concat([features.fields, *pooled], axis=1))], axis=-1)
+            crossed = tf.concat([x0, self._products(with_pooled_rows(features.fields, features))], axis=-1)
         return self._own[m](crossed, training=training)
 
     def get_config(self) -> dict[str, Any]:

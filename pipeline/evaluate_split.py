@@ -61,14 +61,18 @@ class EvaluateSplit(tf.keras.callbacks.Callback):
         chosen = next(name for name in order if np.isfinite(chance.get(name, np.nan)))
         self.monitored, self.mode = f"eval_{chosen}", "min" if chosen == "log_loss" else "max"
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def measure(self) -> dict[str, float]:
+        """eval_<metric> of the model's fused predictions and eval_<member>_<metric> of its members'."""
         predictions = self.model.predict(self._split.inputs, verbose=0)
         measured = self._split.measure(predictions["ctr"])
         for member, name in enumerate(self.model.member_names):
             found = self._split.measure(predictions["member_ctr"][:, member])
             measured |= {f"{name}_{metric}": value for metric, value in found.items()}
+        return {f"eval_{key}": value for key, value in measured.items()}
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        measured = self.measure()
         if logs is not None:
-            logs.update({f"eval_{key}": value for key, value in measured.items()})
-        logging.info(
-            "Evaluation %d: %s", epoch + 1, {key: round(value, 5) for key, value in measured.items()}
-        )
+            logs.update(measured)
+        shown = {key.removeprefix("eval_"): round(value, 5) for key, value in measured.items()}
+        logging.info("Evaluation %d: %s", epoch + 1, shown)

@@ -22,6 +22,7 @@ from cetnet_keras.weight_average import WeightAverage
 from pipeline.dataset import dense_batch, inputs_of, records, transformed_batches
 from pipeline.divergence import diverged, is_divergence
 from pipeline.evaluate_split import EvalSplit, EvaluateSplit
+from pipeline.keep_best import KeepBest
 from pipeline.pretrained import pretrained_tables
 from pipeline.run_parameters import with_run_parameters
 from pipeline.training_diagnostics import TableWatch, coverage, ensemble_summary
@@ -49,6 +50,9 @@ class Fit(NamedTuple):
     monitored: str  # the key of what the best weights were chosen by
     best: int  # position of the weights that were kept
     rows: int  # of the train split
+    own_best: dict[
+        str, int
+    ]  # where each member's weights are of another position: that, by member; else empty
 
 
 def run_fn(fn_args: FnArgs) -> None:
@@ -123,9 +127,8 @@ def train(
     steps = max(1, -(-rows // (training.batch_size * parts)))
     batches = transformed_batches(files, transformed, training.batch_size, shuffle_seed=training.seed)
     evaluate = EvaluateSplit(held_out, training.monitor)
-    stop = tf.keras.callbacks.EarlyStopping(
-        evaluate.monitored, mode=evaluate.mode, patience=training.patience * parts, restore_best_weights=True
-    )
+    each = training.stop == "each" and len(model.members) > 1
+    stop = KeepBest(evaluate, training.patience * parts, each)
     board = tf.keras.callbacks.TensorBoard(str(run_dir / "tensorboard"), write_graph=False)
     callbacks = [evaluate, stop, board]  # the first measures what the others look at
     if training.average_weights:
@@ -158,7 +161,10 @@ def train(
         best = stop.best_weights if np.isfinite(stop.best) else None
         raise diverged(model, next(again.skip(done).as_numpy_iterator()), best, run_dir) from error
     logging.info("Best %s %.5f after evaluation %d.", evaluate.monitored, stop.best, stop.best_epoch + 1)
-    return Fit(history.history, evaluate.monitored, stop.best_epoch, rows)
+    own_best = stop.take_each_at_its_best()
+    if own_best:
+        logging.info("Each member at its own best is better: after the evaluations %s, from 0.", own_best)
+    return Fit(history.history, evaluate.monitored, stop.best_epoch, rows, own_best)
 
 
 def falling_rate(training: TrainingSpec, evaluations: int, done: int, now: float) -> float:
@@ -178,6 +184,7 @@ def _record(
         evaluations_per_epoch=training.evaluations_per_epoch,
         monitored=fit.monitored,
         best=fit.best,
+        own_best=fit.own_best,
         history=fit.history,
         tables=tables.health(),
         coverage=coverage(model.spec, model.vocabulary_sizes, held_out.inputs.as_numpy_iterator()),

@@ -96,6 +96,7 @@ class TrainingRecord(Record):
     evaluations_per_epoch: int
     monitored: str  # key of `history`
     best: int  # position in the lists of `history`: the weights that were kept
+    own_best: dict[str, int] = {}  # by member, where each was kept as it did best by itself: its own position
     history: dict[
         str, list[Figure]
     ]  # a value an evaluation: loss, loss_<part>, eval_<metric>, eval_<member>_<metric>

@@ -32,10 +32,18 @@ WAYS: dict[str, dict[str, Any]] = {
         "collaboration": {"alpha": 0.0},
         "shared_tables": True,
     },
-    # ours: log odds are averaged, the fused loss moves no member, a light pull to one another
-    "cetnet": {"fusion": DETACHED, "collaboration": {"alpha": 0.1}},
-    "cetnet-without-kl": {"fusion": DETACHED, "collaboration": {"alpha": 0.0}},
-    "cetnet-gate": {"fusion": {"type": "gate"}, "collaboration": {"alpha": 0.1}},
+    # ours: log odds are averaged, the fused loss moves no member, a light pull to one another, each stops by itself
+    "cetnet": {"fusion": DETACHED, "collaboration": {"alpha": 0.1}, "training": {"stop": "each"}},
+    "cetnet-without-kl": {
+        "fusion": DETACHED,
+        "collaboration": {"alpha": 0.0},
+        "training": {"stop": "each"},
+    },
+    "cetnet-gate": {
+        "fusion": {"type": "gate"},
+        "collaboration": {"alpha": 0.1},
+        "training": {"stop": "each"},
+    },
 }
 
 
@@ -75,8 +83,8 @@ class Models(SpecModel):
         for position, member in enumerate(described):
             if types.count(member["type"]) > 1:
                 member["name"] = f"{member['type']}_{position + 1}"
-        training = self.training.model_dump(exclude_unset=True)
-        return ModelSpec.model_validate({"members": described, "training": training} | way)
+        training = self.training.model_dump(exclude_unset=True) | way.get("training", {})
+        return ModelSpec.model_validate({"members": described} | way | {"training": training})
 
 
 def load_models(path: Path) -> dict[str, ModelSpec]:

@@ -119,6 +119,11 @@ class TrainingSpec(SpecModel):
         default=2, description="how often the eval split is looked at within one epoch"
     )
     patience: Count = Field(default=2, description="epochs without gain before training stops")
+    stop: Literal["together", "each"] = Field(
+        default="together",
+        description="together: when the fused prediction gains no more, its best weights are kept; each: when no member "
+        "gains either, and each is kept as it did best by itself where that is better on the eval split",
+    )
     monitor: Literal["gauc", "auc", "log_loss"] = Field(
         default="gauc", description="what counts as gain on the eval split"
     )
@@ -157,6 +162,13 @@ class ModelSpec(SpecModel):
         description="whether all members read the embedding rows of the first: an ablation, which needs one embedding_dim",
     )
     training: TrainingSpec = Field(default_factory=TrainingSpec, description="how training runs")
+
+    @model_validator(mode="after")
+    def _shared_tables_stop_together(self) -> "ModelSpec":
+        if self.shared_tables and self.training.stop == "each":
+            found = "found each, but members that share tables cannot be kept at different times; expected together"
+            raise LocatedError(("training", "stop"), found)
+        return self
 
     @model_validator(mode="after")
     def _names_differ(self) -> "ModelSpec":

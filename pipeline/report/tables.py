@@ -105,10 +105,12 @@ def training_sentence(data: ReportData) -> str:
     value = training.history.get(training.monitored, [])[training.best : kept]
     metric = METRIC_HEADS[training.monitored.removeprefix("eval_")]
     found = f" ({metric} {value[0]:.4f} on the eval split)" if value and value[0] is not None else ""
-    return (
-        f"Training made {done / parts:g} passes over {training.train_rows:,} rows and was measured {done} times; the "
-        f"weights after pass {kept / parts:g} were kept{found}."
-    )
+    which = f"the weights after pass {kept / parts:g} were kept{found}"
+    if training.own_best:
+        own = ", ".join(f"{name} {(place + 1) / parts:g}" for name, place in training.own_best.items())
+        which = f"each member was kept as it did best by itself, after pass {own}, which is better than any pass{found}"
+    made = f"Training made {done / parts:g} passes over {training.train_rows:,} rows"
+    return f"{made} and was measured {done} times; {which}."
 
 
 def fusion_sentence(model: ModelSpec) -> str:

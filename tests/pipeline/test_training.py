@@ -1,6 +1,6 @@
 """Training on what Transform wrote: the seed decides, the eval split is looked at within a pass, the best weights stay."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,13 +58,15 @@ def prepared(first_run: Any) -> Prepared:
 
 @pytest.fixture(scope="module")
 def trained(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Trained]:
-    """(keys of `training` in model.yaml) -> a new model of one member, trained so."""
+    """(members, one by default; whether they learn apart; keys of `training` in model.yaml) -> a new model, trained so."""
 
-    def run(**keys: Any) -> Trained:
+    def run(members: Sequence[MemberSpec] = (MEMBER,), apart: bool = False, **keys: Any) -> Trained:
         training = TrainingSpec(batch_size=64, monitor="auc", **keys)
         tf.keras.utils.set_random_seed(training.seed)
         tf.config.experimental.enable_op_determinism()
-        model = CETNet(prepared.spec, vocabulary_sizes(prepared.spec, prepared.transformed), [MEMBER])
+        sizes = vocabulary_sizes(prepared.spec, prepared.transformed)
+        ways = ({"alpha": 0.0}, {"type": "logit_mean", "detach_members": True}) if apart else ()
+        model = CETNet(prepared.spec, sizes, members, *ways)
         model.compile(optimizer=optimizer_of(training))
         folder = tmp_path_factory.mktemp("training")
         fit = train(model, training, prepared.files, prepared.transformed, prepared.held_out, folder)
@@ -112,6 +114,32 @@ def test_the_best_weights_stay_where_the_last_pass_ends_the_training(
     assert roc_auc_score(prepared.held_out.label, scores(prepared, ended)) == pytest.approx(
         max(found), abs=1e-9
     )
+
+
+def test_each_member_is_kept_as_it_did_best_by_itself_where_that_is_better(
+    prepared: Prepared, trained: Callable[..., Trained]
+) -> None:
+    members = [MEMBER, MemberSpec(type="mlp", embedding_dim=2, hidden=[4])]
+    label, batches, taken = prepared.held_out.label, prepared.held_out.inputs, []
+    for seed in range(4):
+        keys = {"epochs": 80, "patience": 3, "learning_rate": 0.02, "evaluations_per_epoch": 1, "seed": seed}
+        ended = trained(members, apart=True, stop="each", **keys)
+        own = {name: ended.history[f"eval_{name}_auc"] for name in ("dcnv2", "mlp")}
+        best = {name: int(np.argmax(values)) for name, values in own.items()}
+        fused = ended.history["eval_auc"]
+        assert len(fused) == 1 + max(ended.fit.best, *best.values()) + 3, "it waits for the last of them"
+        output = ended.model.predict(batches, verbose=0)
+        found = roc_auc_score(label, output["ctr"])
+        if ended.fit.own_best:
+            assert ended.fit.own_best == best and found > max(fused)
+        else:
+            assert found == pytest.approx(max(fused), abs=1e-9)
+        kept = ended.fit.own_best or dict.fromkeys(own, ended.fit.best)
+        for member, (name, values) in enumerate(own.items()):
+            auc = roc_auc_score(label, output["member_ctr"][:, member])
+            assert auc == pytest.approx(values[kept[name]], abs=1e-9), name
+        taken.append(bool(ended.fit.own_best))
+    assert any(taken) and not all(taken)
 
 
 def test_the_eval_split_is_measured_within_a_pass_and_logged(

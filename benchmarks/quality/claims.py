@@ -93,7 +93,8 @@ def claims(runs: Runs) -> Iterator[Claim]:
         "concatenation-one-table",
     ):
         yield from _against(sides, "e", "cetnet-paper", rival)
-    yield from _against(sides, "e", "cetnet", "cetnet-gate")
+    for rival in ("cetnet-mean", "cetnet-gate"):
+        yield from _against(sides, "e", "cetnet", rival)
     peers = [name for name in sides if name.startswith(PEERS)]
     if peers:
         best_peer = max(peers, key=lambda name: _eval_auc(runs[name]))

@@ -11,6 +11,7 @@ from cetnet_keras.spec.base import LocatedError, SpecModel
 
 UNIFORM = {"type": "paper", "temperature": 1e6}  # a softmax of all but equal numbers
 DETACHED = {"type": "logit_mean", "detach_members": True}
+WEIGHED = {"type": "logit_mixture", "detach_members": True}
 ALONE = {"fusion": DETACHED}  # a member with its own loss
 WAYS: dict[str, dict[str, Any]] = {
     # the paper's recipe, and what its table 3 leaves out of it
@@ -32,11 +33,16 @@ WAYS: dict[str, dict[str, Any]] = {
         "collaboration": {"alpha": 0.0},
         "shared_tables": True,
     },
-    # ours: log odds are averaged, the fused loss moves no member, a light pull to one another, each stops by itself
-    "cetnet": {"fusion": DETACHED, "collaboration": {"alpha": 0.1}, "training": {"stop": "each"}},
+    # ours: log odds are weighted by confidence, the fused loss moves no member, a light pull, each stops by itself
+    "cetnet": {"fusion": WEIGHED, "collaboration": {"alpha": 0.1}, "training": {"stop": "each"}},
     "cetnet-without-kl": {
-        "fusion": DETACHED,
+        "fusion": WEIGHED,
         "collaboration": {"alpha": 0.0},
+        "training": {"stop": "each"},
+    },
+    "cetnet-mean": {
+        "fusion": DETACHED,
+        "collaboration": {"alpha": 0.1},
         "training": {"stop": "each"},
     },
     "cetnet-gate": {

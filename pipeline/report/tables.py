@@ -116,9 +116,11 @@ def training_sentence(data: ReportData) -> str:
 def fusion_sentence(model: ModelSpec) -> str:
     """What the weights below are good for in this model."""
     kind = model.fusion.type
-    if kind in ("paper", "mixture"):
-        return f"Fusion ({kind}) weighs each member, row by row, by how sure it is."
-    return f"Fusion ({kind}) takes all members alike; the weights are those that their confidence would give."
+    if kind == "gate":
+        return "Fusion (gate) weighs each member, row by row, as it has learned to."
+    if kind in ("mean", "logit_mean"):
+        return f"Fusion ({kind}) takes all members alike."
+    return f"Fusion ({kind}) weighs each member, row by row, by how sure it is."
 
 
 def slice_rows(data: ReportData) -> list[SliceRow]:

@@ -11,10 +11,11 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from cetnet_keras.errors import InputError, WorkFailed
+from cetnet_keras.spec import ModelSpec
 from pipeline.gates import Gates
 from pipeline.report.data import Metrics, ReportData
 from pipeline.report.page import render, write_page
-from pipeline.report.tables import auc_error, gate_rows, slice_rows
+from pipeline.report.tables import auc_error, fusion_sentence, gate_rows, slice_rows, training_sentence
 
 EVIL = "<script>alert('$x^2$')</script> & \"quotes\" \u202e"
 
@@ -309,3 +310,25 @@ def test_a_report_that_cannot_be_read_or_written_says_why(
     result = run_cetnet("report", tmp_path)
     assert result.exit_code == 0 and result.stdout == f"report   {tmp_path / 'report.html'}\n"
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == render(sound)
+
+
+@pytest.mark.parametrize(
+    ("fusion", "said"),
+    [
+        ("paper", "by how sure it is"),
+        ("logit_mixture", "by how sure it is"),
+        ("mean", "all members alike"),
+        ("gate", "as it has learned to"),
+    ],
+)
+def test_it_says_what_the_weights_are(fusion: str, said: str) -> None:
+    assert said in fusion_sentence(ModelSpec.model_validate({"fusion": {"type": fusion}}))
+
+
+def test_it_says_which_weights_each_member_has(sound: ReportData) -> None:
+    assert "after pass" in training_sentence(sound) and "by itself" not in training_sentence(sound)
+    training = sound.training.model_copy(
+        update={"own_best": {"dhen": 1, "dcnv2": 3}, "evaluations_per_epoch": 2}
+    )
+    said = training_sentence(sound.model_copy(update={"training": training}))
+    assert "each member was kept as it did best by itself, after pass dhen 1, dcnv2 2, " in said

@@ -23,6 +23,7 @@ PUBLIC = [
     "MemberSpec",
     "ModelSpec",
     "RowWiseAdagrad",
+    "WeightAverage",
     "group_auc",
     "load_data_spec",
     "load_model_spec",

@@ -35,11 +35,12 @@ class WeightAverage(tf.keras.callbacks.Callback):
         if self._step % self._every:
             return
         latest = self._values()
-        if not self._average:
-            self._average = latest
         self._seen += 1
-        for average, value in zip(self._average, latest, strict=True):
-            average += (value - average) * (9 / (9 + self._seen))
+        share = 9 / (9 + self._seen)
+        # new arrays each time: variables, and whoever read them, can hold on to the memory of what was assigned
+        self._average = [
+            a + (value - a) * share for a, value in zip(self._average or latest, latest, strict=True)
+        ]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self._seen:

@@ -20,6 +20,7 @@ class WriteDown(tf.keras.callbacks.Callback):
         super().__init__()
         self.steps: list[list[np.ndarray]] = []
         self.ends: list[list[np.ndarray]] = []
+        self.copies: list[list[np.ndarray]] = []  # of `ends`, which may be views of the variables' memory
         self.begins: list[list[np.ndarray]] = []
 
     def weights(self) -> list[np.ndarray]:
@@ -30,6 +31,7 @@ class WriteDown(tf.keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.ends.append(self.weights())
+        self.copies.append([value.copy() for value in self.ends[-1]])
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.begins.append(self.weights())
@@ -61,6 +63,13 @@ def test_the_average_is_that_of_its_formula(fitted: tuple[CETNet, WriteDown]) ->
                 np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
     last = written.steps[-1]
     assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(written.ends[-1], last, strict=True))
+
+
+def test_what_early_stopping_holds_on_to_stays_as_it_was(fitted: tuple[CETNet, WriteDown]) -> None:
+    _, written = fitted
+    for held, copied in zip(written.ends, written.copies, strict=True):
+        for found, expected in zip(held, copied, strict=True):
+            np.testing.assert_array_equal(found, expected)
 
 
 def test_training_goes_on_from_the_latest_weights_and_ends_with_the_average(

@@ -12,19 +12,16 @@ import tensorflow_recommenders as tfrs
 from cetnet_keras.calibration import Calibration
 from cetnet_keras.collaboration import collaborative_loss
 from cetnet_keras.confidence import ConfidenceWeight
-from cetnet_keras.embeddings import FeatureBatch, dense_names, field_names, missing_key
+from cetnet_keras.embeddings import FeatureBatch, dense_names, field_names
 from cetnet_keras.fusion import Fusion
+from cetnet_keras.input_signature import example_batch, input_signature
 from cetnet_keras.members import Member, member_class, member_options
 from cetnet_keras.spec import (
-    BagFeature,
     CollaborationSpec,
     DataSpec,
     FusionSpec,
     MemberSpec,
-    PretrainedFeature,
     SequenceFeature,
-    TimestampFeature,
-    VectorFeature,
 )
 
 Labelled = tuple[FeatureBatch, tf.Tensor] | tuple[FeatureBatch, tf.Tensor, tf.Tensor]
@@ -376,33 +373,3 @@ class CETNet(tfrs.Model):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "CETNet":
         return cls(**config)
-
-
-def input_signature(spec: DataSpec) -> dict[str, tf.TensorSpec]:
-    """Keys, shapes and dtypes of the FeatureBatch that models of this spec are fed; B and T are open."""
-    signature: dict[str, tf.TensorSpec] = {}
-    for name, feature in spec.features.items():
-        if isinstance(feature, PretrainedFeature):
-            continue
-        if spec.has_ids(name):
-            shape: list[int | None] = [None]
-            if isinstance(feature, SequenceFeature | BagFeature):
-                shape.append(None)
-            elif isinstance(feature, TimestampFeature):
-                shape.append(len(feature.parts))
-            signature[name] = tf.TensorSpec(shape, tf.int64, name)
-        else:
-            width = [feature.dimension] if isinstance(feature, VectorFeature) else []
-            signature[name] = tf.TensorSpec([None, *width], tf.float32, name)
-            signature[missing_key(name)] = tf.TensorSpec([None], tf.float32, missing_key(name))
-    return signature
-
-
-def example_batch(spec: DataSpec, rows: int = 1) -> dict[str, tf.Tensor]:
-    """A FeatureBatch of missing values: padding alone, one token long, and every number marked as missing."""
-    batch = {}
-    for key, entry in input_signature(spec).items():
-        value = 0 if key in spec.features else 1  # a key that is no feature's is an indicator
-        shape = [rows, *(size or 1 for size in entry.shape[1:])]
-        batch[key] = tf.cast(tf.fill(shape, value), entry.dtype)
-    return batch

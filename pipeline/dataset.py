@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from cetnet_keras.cetnet import input_signature
+from cetnet_keras.input_signature import input_signature
 from cetnet_keras.spec import DataSpec
 
 SHUFFLE_ROWS = 200_000  # serialised rows held to shuffle among

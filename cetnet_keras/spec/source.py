@@ -123,7 +123,7 @@ def _mistake_in(member: MemberSpec, data: DataSpec | None) -> tuple[Loc, str] | 
 
 def _failure(build: Callable[[], Callable[..., object]], data: DataSpec) -> tuple[Loc, str] | None:
     """Where and why a member of the user's own fails on a batch; None where it works."""
-    from cetnet_keras.cetnet import example_batch
+    from cetnet_keras.input_signature import example_batch
 
     try:
         build()(example_batch(data, rows=2))

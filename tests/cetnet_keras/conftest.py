@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 import cetnet_keras
-from cetnet_keras.cetnet import input_signature
+from cetnet_keras.input_signature import input_signature
 
 EVERY_KIND = {
     "user": {"type": "categorical"},

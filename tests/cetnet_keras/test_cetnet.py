@@ -1,6 +1,5 @@
 """The ensemble: its outputs and loss against the paper in float64, its refusals, its files, its seeds."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cetnet_keras import CETNet, DataSpec, LazyAdam, Member, MemberOutput
-from cetnet_keras.behaviours import flat_fields
-from cetnet_keras.cetnet import default_members, example_batch
-from cetnet_keras.embeddings import EmbeddedFeatures, field_names
+from cetnet_keras import CETNet, DataSpec, LazyAdam
+from cetnet_keras.input_signature import example_batch
 
 Batch = dict[str, np.ndarray]
 TINY_DCN = {"type": "dcnv2", "embedding_dim": 4, "hidden": [4], "cross_layers": 1}
@@ -396,101 +393,3 @@ def test_a_seed_repeats_a_training(
     first, second = (trained_weights(spec, sizes, batch, label, seed=42) for _ in range(2))
     for one, same in zip(first, second, strict=True):
         np.testing.assert_array_equal(one, same)
-
-
-def test_default_members_follow_the_spec(spec: DataSpec, make_spec: Callable[..., DataSpec]) -> None:
-    def types(spec: DataSpec) -> list[str]:
-        return [member.type for member in default_members(spec)]
-
-    assert types(spec) == ["interformer", "dhen"]
-    assert types(make_spec({"age": {"type": "numeric"}})) == ["dhen", "dcnv2"]
-    assert types(make_spec({"seen": {"type": "sequence"}})) == ["din", "dhen"]
-
-
-@pytest.mark.parametrize(
-    ("members", "message"),
-    [
-        (
-            [{"type": "dcnn"}],
-            r"unknown member 'dcnn': did you mean dcnv2\? Known: dcnv2, deepfm, dhen, din, dmin, finalmlp, finalnet, "
-            r"interformer, mlp, multi_embedding; or package",
-        ),
-        (
-            [{"type": "dcnv2", "name": "mine", "cross_layer": 2}],
-            r"member 'mine': unknown option 'cross_layer': did you mean cross_layers\? "
-            r"Known: embedding_dim, projection, dropout, batch_norm, embedding_stddev, cross_layers, rank, hidden",
-        ),
-        (
-            [{"type": "dcnv2", "cross_layers": 0}],
-            r"member 'dcnv2': `cross_layers` must be 1 or more\. Received: cross_la",
-        ),
-        ([{"type": "dcnv2", "hidden": 64}], r"member 'dcnv2': 'int' object is not iterable"),
-        ([TINY_DCN, TINY_DCN], r"member 'dcnv2': found the name 2 times; give each `name:` its own"),
-        ([TINY_DCN | {"name": "fused"}], r"member 'fused': the name is reserved; give another `name:`"),
-    ],
-)
-def test_wrong_members_are_refused_by_name_and_option(
-    members: list[dict[str, Any]], message: str, spec: DataSpec, sizes: dict[str, int]
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        CETNet(spec, sizes, members)
-
-
-class FieldsAlone(Member):
-    """A member as a user would write one, found by its path."""
-
-    def __init__(self, *args: Any, scale: float = 2.0, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.scale = scale
-
-    def output_embedding(self, features: EmbeddedFeatures, training: bool | None) -> tf.Tensor:
-        return self.scale * flat_fields(features)
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"scale": self.scale}
-
-
-def test_a_member_of_ones_own_joins_by_its_path_and_comes_back_from_a_file(
-    spec: DataSpec, sizes: dict[str, int], batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "my_members", sys.modules[__name__])
-    own = {"type": "my_members:FieldsAlone", "embedding_dim": 4, "scale": 3.0}
-    model = CETNet(spec, sizes, [own, TINY_DCN])
-    assert model.member_names == ("FieldsAlone", "dcnv2")
-    output = model.members[0](batch)
-    assert isinstance(output, MemberOutput)
-    assert output.embedding.shape == (3, 4 * len(field_names(spec)))
-    model.save(tmp_path / "model.keras")
-    again = tf.keras.models.load_model(tmp_path / "model.keras")
-    assert again.members[0].scale == 3.0
-    np.testing.assert_allclose(again(batch)["ctr"], model(batch)["ctr"], rtol=1e-6)
-
-
-def test_members_that_share_tables_read_and_train_the_rows_of_the_first(
-    spec: DataSpec,
-    sizes: dict[str, int],
-    tiny_members: list[dict[str, Any]],
-    batch: Batch,
-    label: np.ndarray,
-    tmp_path: Path,
-) -> None:
-    members = [member | {"embedding_dim": 4} for member in tiny_members]
-    own = CETNet(spec, sizes, members)
-    shared = CETNet(spec, sizes, members, shared_tables=True)
-    saved = own.count_params() - shared.count_params()
-    of_one = sum(int(np.prod(weight.shape)) for weight in own.members[0].features.weights)
-    assert saved == of_one * (len(members) - 1) > 0
-    shared.compile(LazyAdam(0.05), run_eagerly=True)
-    shared.fit(batch, label, verbose=0)
-    shared.save(tmp_path / "model.keras")
-    again = tf.keras.models.load_model(tmp_path / "model.keras")
-    assert all(member.features is again.members[0].features for member in again.members)
-    np.testing.assert_allclose(again(batch)["member_ctr"], shared(batch)["member_ctr"], rtol=1e-6)
-
-
-def test_members_of_unequal_width_share_no_tables(
-    spec: DataSpec, sizes: dict[str, int], tiny_members: list[dict[str, Any]]
-) -> None:
-    members = [member | {"embedding_dim": 4 * (i + 1)} for i, member in enumerate(tiny_members)]
-    with pytest.raises(ValueError, match=r"need one embedding_dim .* Received: \[4, 8, 12\]; give them one"):
-        CETNet(spec, sizes, members, shared_tables=True)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cetnet_keras.cetnet import CETNet, example_batch
+from cetnet_keras.cetnet import CETNet
+from cetnet_keras.input_signature import example_batch
 from cetnet_keras.spec import DataSpec, parse_spec
 from pipeline.training_diagnostics import TableWatch, coverage, ensemble_summary
 from pipeline.training_record import Histogram

@@ -33,7 +33,7 @@ import yaml
 from tfx_bsl.public import tfxio
 
 from cetnet_keras import CETNet
-from cetnet_keras.cetnet import example_batch
+from cetnet_keras.input_signature import example_batch
 from cetnet_keras.spec import (
     ROW_KEY,
     CategoricalFeature,

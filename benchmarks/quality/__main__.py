@@ -6,14 +6,17 @@
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import logging
 
-from benchmarks.quality.claims import claims_table
 from benchmarks.quality.data_sets import DATA_SETS, HERE, prepared
 from benchmarks.quality.models import load_models
-from benchmarks.quality.results import Runs, models_table, read_runs
+from benchmarks.quality.peers.settings import load_peers
+from benchmarks.quality.record import Record
+from benchmarks.quality.results import read_runs
+from benchmarks.quality.tables import claims_table, models_table
 from benchmarks.quality.training import train_once
 from cetnet_keras.spec import ModelSpec
 
@@ -39,23 +42,49 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     logging.set_verbosity(logging.INFO)  # of each evaluation
-    sets, seeds, output, results = arguments.sets, arguments.seeds, arguments.output, HERE / "RESULTS.md"
+    sets, seeds, output, kept = arguments.sets, arguments.seeds, arguments.output, HERE
     if arguments.quick:
         sets, seeds, output = QUICK_SETS, seeds[:1], output / "quick"
-        results = output / "RESULTS.md"
+        kept = output
     for name in sets:
         if not arguments.tables_only:
             train_all(name, arguments.data, arguments.models, seeds, output / name, arguments.quick)
-    sections = [section(name, runs) for name in DATA_SETS if (runs := read_runs(output / name))]
-    results.write_text(
-        "\n".join([(HERE / "head.md").read_text(encoding="utf-8"), *sections]), encoding="utf-8"
-    )
+    sections = [(HERE / "head.md").read_text(encoding="utf-8")]
+    for name in DATA_SETS:
+        path = kept / "measured" / f"{name}.json"
+        record = Record.read(path).with_runs(read_runs(output / name), settings_of(name, arguments.quick))
+        if record.trainings:
+            record.write(path)
+            sections.append(section(name, record))
+    results = kept / "RESULTS.md"
+    results.write_text("\n".join(sections), encoding="utf-8")
     print(results)
 
 
-def section(name: str, runs: Runs) -> str:
+def section(name: str, record: Record) -> str:
     """What RESULTS.md says of a data set."""
-    return "\n".join([f"## {name}", "", *models_table(runs), "", *claims_table(runs)]) + "\n"
+    return "\n".join([f"## {name}", "", *models_table(record), "", *claims_table(record)]) + "\n"
+
+
+def models_of(name: str, quick: bool) -> dict[str, ModelSpec]:
+    """The models of a data set, by name."""
+    models = load_models(DATA_SETS[name].models)
+    if not quick:
+        return models
+    training = {
+        model: spec.training.model_copy(update={"epochs": QUICK_EPOCHS}) for model, spec in models.items()
+    }
+    return {model: spec.model_copy(update={"training": training[model]}) for model, spec in models.items()}
+
+
+def settings_of(name: str, quick: bool) -> dict[str, Any]:
+    """The settings of each model and peer, as the JSON file of a run has them under `model`."""
+    peers = load_peers(HERE / name, QUICK_EPOCHS if quick else None)
+    return {model: settings(spec) for model, spec in models_of(name, quick).items()} | peers
+
+
+def settings(model_spec: ModelSpec) -> dict[str, Any]:
+    return model_spec.model_dump(mode="json", exclude_unset=True)
 
 
 def train_all(
@@ -63,13 +92,10 @@ def train_all(
 ) -> None:
     """Trains what is not there yet, seed by seed, so that an early stop leaves whole seeds."""
     rows = prepared(name, source, folder / "rows")
-    known = load_models(DATA_SETS[name].models)
+    known = models_of(name, quick)
     for seed in seeds:
         for model in models or known:
             result, model_spec = folder / model / f"{seed}.json", known[model]
-            if quick:
-                training = model_spec.training.model_copy(update={"epochs": QUICK_EPOCHS})
-                model_spec = model_spec.model_copy(update={"training": training})
             if result.exists() and is_of(model_spec, result):
                 continue
             result.unlink(missing_ok=True)
@@ -85,7 +111,7 @@ def train_all(
 def is_of(model_spec: ModelSpec, result: Path) -> bool:
     """Whether a run is of this model, and not of what its file held before."""
     found = json.loads(result.read_text(encoding="utf-8"))["model"]
-    return bool(found == model_spec.model_dump(mode="json", exclude_unset=True))
+    return bool(found == settings(model_spec))
 
 
 if __name__ == "__main__":

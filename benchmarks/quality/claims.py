@@ -5,8 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.quality.paired import Difference
-from benchmarks.quality.results import HEADS, Run, Runs, Scores, alone, compared, naive_ensembles
+from benchmarks.quality.results import Run, Runs, Scores, alone, naive_ensembles
 
 RECIPES = ("cetnet-paper", "cetnet")  # the paper's, and ours
 PEERS = "fuxictr-"
@@ -17,6 +16,7 @@ class Side(NamedTuple):
     """One side of a comparison."""
 
     name: str
+    models: tuple[str, ...]  # that it is made of
     scores: dict[int, Scores]  # by seed
     size: int  # embedding parameters
 
@@ -28,29 +28,6 @@ class Claim(NamedTuple):
     first: Side
     second: Side
     or_equal: bool = False
-
-
-class Verdict(NamedTuple):
-    """A claim and what was measured of it."""
-
-    claim: Claim
-    seeds: int
-    differences: dict[str, Difference]
-
-    @property
-    def word(self) -> str:
-        """holds, fails, mixed (better by one metric and worse by another), or open: nothing beyond two standard errors."""
-        gains = {_sign(metric) * d.value / d.error for metric, d in self.differences.items() if d.error > 0}
-        better, worse = any(gain > 2 for gain in gains), any(gain < -2 for gain in gains)
-        if better and worse:
-            return "mixed"
-        if better or (self.claim.or_equal and not worse):
-            return "holds"
-        return "fails" if worse else "open"
-
-
-def _sign(metric: str) -> int:
-    return -1 if metric == "log_loss" else 1
 
 
 def claims(runs: Runs) -> Iterator[Claim]:
@@ -80,9 +57,8 @@ def claims(runs: Runs) -> Iterator[Claim]:
         yield from _against(sides, "f", recipe, "multi-embedding", same_size=True)
         for place, name in enumerate(members):
             inside = {seed: run.members[place] for seed, run in runs[recipe].items()}
-            yield Claim(
-                "g", Side(f"{name} in {recipe}", inside, sides[name].size), sides[name], or_equal=True
-            )
+            member = Side(f"{name} in {recipe}", (recipe,), inside, sides[name].size)
+            yield Claim("g", member, sides[name], or_equal=True)
         if recipe == "cetnet" and "cetnet-small" in sides:
             yield Claim("f", sides["cetnet-small"], best, or_equal=True)
     yield from _against(sides, "b", "cetnet-paper", "paper-without-own-tables")
@@ -106,7 +82,9 @@ def claims(runs: Runs) -> Iterator[Claim]:
 
 def _side(name: str, seeds: dict[int, Run]) -> Side:
     some = next(iter(seeds.values()))
-    return Side(name, {seed: run.scores for seed, run in seeds.items()}, some.found["embedding_parameters"])
+    return Side(
+        name, (name,), {seed: run.scores for seed, run in seeds.items()}, some.found["embedding_parameters"]
+    )
 
 
 def _eval_auc(seeds: dict[int, Run]) -> float:
@@ -131,35 +109,6 @@ def _against_naive(
         raise ValueError(
             f"{recipe} and {members} should be of one embedding size, found {sides[recipe].size}, {size}"
         )
-    for name, seeds in naive_ensembles(runs).items():
-        if name.endswith(": " + " + ".join(members)):
-            yield Claim("b", sides[recipe], Side(name, seeds, size))
-
-
-def judged(runs: Runs) -> Iterator[Verdict]:
-    """Every claim that two sides have a seed in common for."""
-    for claim in sorted(claims(runs), key=lambda claim: claim.letter):
-        seeds = sorted(set(claim.first.scores) & set(claim.second.scores))
-        if seeds:
-            pairs = [[side.scores[seed] for seed in seeds] for side in (claim.first, claim.second)]
-            yield Verdict(claim, len(seeds), compared(*pairs))
-
-
-def claims_table(runs: Runs) -> Iterator[str]:
-    """The Markdown lines of all verdicts of a data set."""
-    yield f"| claim | first | second | seeds | {' | '.join(HEADS.values())} | embedding parameters | verdict |"
-    yield "|" + "---|" * (len(HEADS) + 6)
-    for verdict in judged(runs):
-        claim = verdict.claim
-        cells = [_signed(verdict.differences.get(metric)) for metric in HEADS]
-        sizes = f"{claim.first.size:,} / {claim.second.size:,}"
-        sides = f"{claim.first.name} | {claim.second.name} | {verdict.seeds}"
-        letter = f"({claim.letter}){' or equal' if claim.or_equal else ''}"
-        yield f"| {letter} | {sides} | {' | '.join(cells)} | {sizes} | {verdict.word} |"
-
-
-def _signed(difference: Difference | None) -> str:
-    if difference is None:
-        return ""
-    text = f"{difference.value:+.4f} ± {difference.error:.4f}"
-    return f"**{text}**" if abs(difference.value) > 2 * difference.error else text
+    for name, naive in naive_ensembles(runs).items():
+        if naive.models == list(members):
+            yield Claim("b", sides[recipe], Side(name, tuple(members), naive.scores, size))

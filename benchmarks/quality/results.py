@@ -1,7 +1,7 @@
-"""Tables of finished runs: every model, naive ensembles of the same members trained apart, and paired tests."""
+"""Finished runs: every model, naive ensembles of the same members trained apart, and how two of them differ."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,6 @@ from cetnet_keras.calibration import calibration_curve, on_curve
 from cetnet_keras.metrics import EPSILON, auc, group_auc, log_loss
 
 SPLITS = ("eval", "test")
-HEADS = {"auc": "AUC", "gauc": "gAUC", "log_loss": "log loss"}
 
 
 class Scores(NamedTuple):
@@ -32,7 +31,7 @@ class Scores(NamedTuple):
         return on_curve(curve, self.logit["test"], spread["test"])
 
     def figures(self) -> dict[str, float]:
-        """HEADS of the calibrated predictions on the test split, `raw_...` of the others; gauc where there are groups."""
+        """auc, gauc (where there are groups), log_loss of the calibrated test predictions; raw_auc, ... of the others."""
         label, found = self.label["test"], {}
         for prefix, logit in (("", self.calibrated()), ("raw_", self.logit["test"])):
             found[f"{prefix}auc"] = auc(label, logit)
@@ -127,9 +126,16 @@ def alone(runs: Runs, ensemble: str) -> list[str] | None:
     return None if None in names or len(names) < 2 else [name for name in names if name]
 
 
-def naive_ensembles(runs: Runs) -> dict[str, dict[int, Scores]]:
-    """By name and seed: the members of each ensemble trained apart with that seed, put together."""
-    found: dict[str, dict[int, Scores]] = {}
+class Naive(NamedTuple):
+    """Models trained apart and put together."""
+
+    models: list[str]
+    scores: dict[int, Scores]  # by the seed that all of them had
+
+
+def naive_ensembles(runs: Runs) -> dict[str, Naive]:
+    """By name: the members of each ensemble, trained apart."""
+    found: dict[str, Naive] = {}
     for ensemble in runs:
         names = alone(runs, ensemble)
         if names is None:
@@ -138,59 +144,15 @@ def naive_ensembles(runs: Runs) -> dict[str, dict[int, Scores]]:
         if len(set(names)) < len(names):
             continue  # copies of one need other seeds
         for kind, together in NAIVE.items():
-            for seed in sorted(seeds):
-                parts = [runs[name][seed].scores for name in names]
-                found.setdefault(f"{kind}: {' + '.join(names)}", {})[seed] = together(parts)
+            scores = {seed: together([runs[name][seed].scores for name in names]) for seed in sorted(seeds)}
+            found[f"{kind}: {' + '.join(names)}"] = Naive(names, scores)
     return found
 
 
-def compared(first: Sequence[Scores], second: Sequence[Scores]) -> dict[str, Difference]:
-    """First less second: mean over paired seeds; the error is the larger of the test rows' and of the seeds'.
-
-    Seeds share the test rows, so that more seeds do not make the error of the rows smaller.
-    """
-    found: dict[str, list[Difference]] = {}
-    for one, other in zip(first, second, strict=True):
-        label, pair = one.label["test"], (one.calibrated(), other.calibrated())
-        found.setdefault("auc", []).append(auc_difference(label, *pair))
-        if one.group is not None:
-            found.setdefault("gauc", []).append(gauc_difference(label, *pair, one.group))
-        each = log_loss_difference(label, sigmoid(pair[0]), sigmoid(pair[1]))
-        found.setdefault("log_loss", []).append(each)
-    return {metric: _over_seeds(differences) for metric, differences in found.items()}
-
-
-def _over_seeds(differences: Sequence[Difference]) -> Difference:
-    values = [d.value for d in differences]
-    of_seeds = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
-    return Difference(float(np.mean(values)), max(of_seeds, float(np.mean([d.error for d in differences]))))
-
-
-def models_table(runs: Runs) -> Iterator[str]:
-    """The Markdown lines of every model and naive ensemble of a data set."""
-    some = next(iter(next(iter(runs.values())).values()))
-    metrics = [metric for metric in HEADS if metric != "gauc" or some.scores.group is not None]
-    heads = [*(HEADS[metric] for metric in metrics), "AUC, raw", "log loss, raw"]
-    metrics += ["raw_auc", "raw_log_loss"]
-    yield f"| model | seeds | {' | '.join(heads)} | embedding / all parameters | epochs | train s |"
-    yield "|" + "---|" * (len(heads) + 5)
-    rows: list[tuple[str, list[dict[str, float]], str]] = []
-    for model, seeds in runs.items():
-        found = [run.found for run in seeds.values()]
-        size = f"{found[0]['embedding_parameters']:,} / {found[0]['parameters']:,}"
-        epochs = np.mean([each["best_evaluation"] for each in found])
-        seconds = np.mean([each["train_seconds"] for each in found])
-        figures = [run.scores.figures() for run in seeds.values()]
-        rows.append((model, figures, f"{size} | {epochs:.1f} | {seconds:.0f}"))
-    rows += [
-        (model, [s.figures() for s in seeds.values()], "the members' sum | | ")
-        for model, seeds in naive_ensembles(runs).items()
-    ]
-    for model, figures, rest in rows:
-        cells = [_spread([each[metric] for each in figures]) for metric in metrics]
-        yield f"| {model} | {len(figures)} | {' | '.join(cells)} | {rest} |"
-
-
-def _spread(values: Sequence[float]) -> str:
-    deviation = f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.4f}{deviation}"
+def compared(first: Scores, second: Scores) -> dict[str, Difference]:
+    """First less second, by metric, on the same test rows."""
+    label, pair = first.label["test"], (first.calibrated(), second.calibrated())
+    found = {"auc": auc_difference(label, *pair)}
+    if first.group is not None:
+        found["gauc"] = gauc_difference(label, *pair, first.group)
+    return found | {"log_loss": log_loss_difference(label, sigmoid(pair[0]), sigmoid(pair[1]))}

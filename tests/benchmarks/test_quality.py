@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from benchmarks.quality.__main__ import is_of, section
-from benchmarks.quality.claims import Claim, Side, Verdict, claims, judged
+from benchmarks.quality.claims import claims
 from benchmarks.quality.data_sets import DATA_SETS
 from benchmarks.quality.models import load_models
 from benchmarks.quality.paired import Difference, auc_difference, gauc_difference, log_loss_difference
+from benchmarks.quality.record import Record
 from benchmarks.quality.results import (
     NAIVE,
     alone,
@@ -21,6 +22,7 @@ from benchmarks.quality.results import (
     read_runs,
     sigmoid,
 )
+from benchmarks.quality.tables import Verdict, over_seeds, verdict
 from cetnet_keras.errors import InputError
 from cetnet_keras.metrics import auc, group_auc, log_loss
 from cetnet_keras.spec import ModelSpec, load_data_spec
@@ -118,44 +120,80 @@ def test_naive_ensembles_are_the_members_alone_put_together(folder: Path) -> Non
     naive = naive_ensembles(runs)
     assert sorted(naive) == [f"{kind}: dcn + dnn" for kind in sorted(NAIVE)]
     one, two = (runs[name][2].scores.logit["test"] for name in ("dcn", "dnn"))
-    np.testing.assert_allclose(naive["naive, log odds: dcn + dnn"][2].logit["test"], (one + two) / 2)
-    apart = naive["apart, with disagreement: dcn + dnn"][2]
+    np.testing.assert_allclose(naive["naive, log odds: dcn + dnn"].scores[2].logit["test"], (one + two) / 2)
+    apart = naive["apart, with disagreement: dcn + dnn"].scores[2]
     assert apart.spread is not None
     np.testing.assert_allclose(apart.spread["test"], np.abs(one - two) / 2)
     mean = (sigmoid(one) + sigmoid(two)) / 2
     np.testing.assert_allclose(
-        naive["naive, probabilities: dcn + dnn"][2].logit["test"], log_odds(mean), rtol=1e-9
+        naive["naive, probabilities: dcn + dnn"].scores[2].logit["test"], log_odds(mean), rtol=1e-9
     )
 
 
-def test_the_error_of_a_difference_does_not_shrink_with_seeds_that_agree(folder: Path) -> None:
-    runs = read_runs(folder)
-    first, second = (runs[name][1].scores for name in ("dcn", "dnn"))
-    once, twice = compared([first], [second]), compared([first] * 2, [second] * 2)
-    for metric, difference in once.items():
-        assert twice[metric] == pytest.approx(difference), metric
-    label = first.label["test"]
-    assert once["auc"] == auc_difference(label, first.calibrated(), second.calibrated())
+def settings_of(folder: Path) -> dict[str, Any]:
+    return {name: json.loads((folder / name / "1.json").read_text())["model"] for name in MODELS}
 
 
-def test_the_section_of_a_set_has_every_model_and_claim(folder: Path) -> None:
-    text = section("small", read_runs(folder))
-    assert text.startswith("## small\n") and "| dcn | 2 | 0." in text and "40 / 100 | 3.0 | 2 |" in text
-    assert "| (b) | cetnet | naive, log odds: dcn + dnn | 2 | " in text
+@pytest.fixture
+def record(folder: Path) -> Record:
+    return Record().with_runs(read_runs(folder), settings_of(folder))
+
+
+def test_the_error_of_a_difference_does_not_shrink_with_seeds_that_agree() -> None:
+    once = Difference(0.2, 0.1)
+    assert over_seeds([once, once]) == pytest.approx(once)
+    apart = over_seeds([Difference(0.0, 0.1), Difference(1.0, 0.1)])
+    assert apart == pytest.approx((0.5, np.std([0, 1], ddof=1) / np.sqrt(2)))
+
+
+def test_the_section_of_a_set_has_every_model_and_claim(record: Record) -> None:
+    text = section("small", record)
+    assert text.startswith("## small\n") and "| dcn | 1, 2 | 0." in text and "40 / 100 | 3.0 | 2 |" in text
+    assert "| (b) | cetnet | naive, log odds: dcn + dnn | 1, 2 | " in text
     widths = {line.count("|") for line in text.splitlines() if line.startswith("|")}
     assert len(widths) == 2, "two tables, none of them ragged"
 
 
-def test_claims_are_the_differences_of_their_sides(folder: Path) -> None:
+def test_comparisons_are_the_differences_of_their_sides(folder: Path, record: Record) -> None:
     runs = read_runs(folder)
-    found = {(v.claim.letter, v.claim.first.name, v.claim.second.name): v for v in judged(runs)}
+    found = {(each.letter, each.first, each.second, each.seed): each for each in record.comparisons}
     best = max(("dcn", "dnn"), key=lambda name: sum(run.eval_auc for run in runs[name].values()))
-    verdict = found["a", "cetnet", best]
-    one, other = ([runs[name][seed].scores for seed in (1, 2)] for name in ("cetnet", best))
-    assert verdict.seeds == 2 and verdict.differences == compared(one, other)
+    one, other = (runs[name][2].scores for name in ("cetnet", best))
+    measured = found["a", "cetnet", best, 2].differences
+    assert measured == {key: pytest.approx(value, abs=1e-8) for key, value in compared(one, other).items()}
+    label = one.label["test"]
+    assert measured["auc"] == pytest.approx(
+        auc_difference(label, one.calibrated(), other.calibrated()), abs=1e-8
+    )
     second = runs["cetnet"][1].members[1]
-    np.testing.assert_allclose(sigmoid(second.logit["test"]), 1 - sigmoid(one[0].logit["test"]), atol=1e-6)
-    assert found["g", "dnn in cetnet", "dnn"].word == "fails", "its opinion is turned round"
+    np.testing.assert_allclose(
+        sigmoid(second.logit["test"]), 1 - sigmoid(runs["cetnet"][1].scores.logit["test"]), atol=1e-6
+    )
+    turned_round = [each for each in record.comparisons if (each.letter, each.second) == ("g", "dnn")]
+    assert verdict(turned_round).word == "fails"
+
+
+def test_a_record_outlives_the_runs_that_it_was_made_from(
+    folder: Path, record: Record, tmp_path: Path
+) -> None:
+    known, path = settings_of(folder), tmp_path / "kept" / "small.json"
+    record.write(path)
+    assert Record.read(path) == record
+    assert Record.read(path).with_runs({}, known) == record
+    one_seed = {"dcn": {1: read_runs(folder)["dcn"][1]}}
+    assert Record.read(path).with_runs(one_seed, known) == record, "one of its runs, measured anew"
+    assert Record.read(tmp_path / "none.json") == Record()
+
+
+def test_a_record_forgets_what_other_settings_gave(folder: Path, record: Record) -> None:
+    changed = settings_of(folder) | {"dnn": {"members": [SECOND], "training": {"epochs": 9}}}
+    left = record.with_runs({}, changed)
+    assert {each.name for each in left.trainings} == {"dcn", "cetnet", "other"}, "no ensemble with dnn either"
+    assert {(each.first, each.second) for each in left.comparisons} <= {
+        ("cetnet", "dcn"),
+        ("dcn in cetnet", "dcn"),
+    }
+    assert left.comparisons
 
 
 @pytest.mark.parametrize(
@@ -170,9 +208,8 @@ def test_claims_are_the_differences_of_their_sides(folder: Path) -> None:
     ],
 )
 def test_a_verdict_needs_two_standard_errors(gain: tuple[float, float], or_equal: bool, word: str) -> None:
-    side = Side("side", {}, 1)
     differences = {"auc": Difference(gain[0] * 0.1, 0.1), "log_loss": Difference(-gain[1] * 0.1, 0.1)}
-    assert Verdict(Claim("a", side, side, or_equal), 1, differences).word == word
+    assert Verdict(differences, or_equal).word == word
 
 
 def test_sides_of_unequal_size_are_no_comparison_at_equal_size(folder: Path) -> None:

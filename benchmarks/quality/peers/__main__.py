@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from fuxictr.pytorch.torch_utils import seed_everything
 from fuxictr.version import __version__ as fuxictr_version
 
 from benchmarks.quality.peers.models import MODELS, Batch, feature_map
+from benchmarks.quality.peers.settings import load_peers
 
 QUALITY = Path(__file__).resolve().parents[1]
 SETS = sorted(path.parent.name for path in QUALITY.glob("*/peers.yaml"))
-EVAL_BATCH = 10_000
+EVAL_BATCH, QUICK_EPOCHS = 10_000, 1
 
 
 class Batches:
@@ -55,7 +55,7 @@ def train_once(
     folder: Path,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Trains and predicts. Returns what the files of a run hold, as `benchmarks.quality.training` has them."""
-    training, own = settings["training"], dict(settings["model"])
+    training, own = settings["training"], dict(settings["members"][0])
     width, made = own.pop("embedding_dim"), MODELS[own.pop("type")]
     seed_everything(seed)
     described = feature_map("rows", features, made is not MODELS["DIN"], "group" in columns["eval"], width)
@@ -76,7 +76,7 @@ def train_once(
             arrays[f"{split}/group"] = columns[split]["group"]
     found = {
         "seed": seed,
-        "model": {"members": [settings["model"]], "training": training, "epochs": settings["epochs"]},
+        "model": settings,
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "embedding_parameters": sum(weight.numel() for weight in model.tables()),
         "train_seconds": round(seconds, 1),
@@ -107,17 +107,15 @@ def main() -> None:
         arrays = arguments.output / name / "arrays"
         features = json.loads((arrays / "features.json").read_text(encoding="utf-8"))
         columns = {split: dict(np.load(arrays / f"{split}.npz")) for split in ("train", "eval", "test")}
-        peers = yaml.safe_load((QUALITY / name / "peers.yaml").read_text(encoding="utf-8"))
+        peers = load_peers(QUALITY / name, QUICK_EPOCHS if arguments.quick else None)
         output = arguments.output / ("quick" if arguments.quick else "") / name
         for seed in arguments.seeds:
-            for peer in arguments.models or peers["models"]:
+            for peer in arguments.models or peers:
                 result = output / peer / f"{seed}.json"
                 if result.exists():
                     continue
                 result.parent.mkdir(parents=True, exist_ok=True)
-                epochs = 1 if arguments.quick else peers["epochs"]
-                settings = {"model": peers["models"][peer], "training": peers["training"], "epochs": epochs}
-                found, predicted = train_once(columns, features, settings, seed, result.parent)
+                found, predicted = train_once(columns, features, peers[peer], seed, result.parent)
                 np.savez_compressed(result.with_suffix(".npz"), **predicted)
                 # last: it says that all is there
                 result.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -85,28 +85,17 @@ def candidate_embedding(features: EmbeddedFeatures, spec: DataSpec, behaviour: B
     return tf.concat([features.fields[:, names.index(name)] for name in behaviour.candidates], axis=-1)
 
 
-def mean_of_tokens(tokens: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """Mean [B, n] of the tokens [B, T, n] that the mask [B, T] counts; zero where there are none."""
-    total = tf.reduce_sum(tokens * mask[:, :, tf.newaxis], axis=1)
-    return total / tf.maximum(tf.reduce_sum(mask, axis=1, keepdims=True), 1)
-
-
 def flat_fields(features: EmbeddedFeatures) -> tf.Tensor:
     """The fields side by side, [B, F d]."""
     size, fields, width = tf.shape(features.fields)[0], features.fields.shape[1], features.fields.shape[2]
     return tf.reshape(features.fields, [size, fields * width])  # -1 for B fails where there are no fields
 
 
-def pooled_sequences(features: EmbeddedFeatures) -> list[tf.Tensor]:
-    """The mean [B, d] of each sequence, in the order of the spec."""
-    return [mean_of_tokens(tokens, features.masks[name]) for name, tokens in features.sequences.items()]
-
-
 def with_pooled_rows(rows: tf.Tensor, features: EmbeddedFeatures) -> tf.Tensor:
     """Rows [B, n, d] and the mean of each of S sequences as one more row, [B, n + S, d]."""
-    return tf.concat([rows, *(mean[:, tf.newaxis] for mean in pooled_sequences(features))], axis=1)
+    return tf.concat([rows, *(mean[:, tf.newaxis] for mean in features.pooled.values())], axis=1)
 
 
 def flat_features(features: EmbeddedFeatures) -> tf.Tensor:
     """Everything side by side, [B, F d + N + S d]: fields, numbers, the mean of each of S sequences."""
-    return tf.concat([flat_fields(features), features.dense, *pooled_sequences(features)], axis=-1)
+    return tf.concat([flat_fields(features), features.dense, *features.pooled.values()], axis=-1)

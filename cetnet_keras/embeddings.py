@@ -1,6 +1,6 @@
 """Embedding tables: one a member and width, every vocabulary end to end behind one padding row."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +19,11 @@ from cetnet_keras.spec import (
 
 FeatureBatch = Mapping[str, tf.Tensor]
 """What a model is fed: ids int64, [B], or [B, T] padded with 0, or [B, parts] of a timestamp; numbers float32 [B] and
-vectors [B, n], each with `NAME/missing` [B]. Pretrained features are looked up by another's ids and are not in it."""
+vectors [B, n], each with `NAME/missing` [B]. Pretrained features are looked up by another's ids and are not in it. With
+`CONTEXT_ROW` [B], context features have a row a context, and only what reads them is repeated."""
+
+CONTEXT_ROW = "/context_row"
+"""Key of the row of the context features that each example has, [B] int32: many candidates are ranked for one context."""
 
 
 class EmbeddedFeatures(NamedTuple):
@@ -29,6 +33,7 @@ class EmbeddedFeatures(NamedTuple):
     dense: tf.Tensor  # [B, N], the numbers of features and vectors, and their missing indicators
     sequences: dict[str, tf.Tensor]  # NAME: [B, T, d], oldest first, zero where padded
     masks: dict[str, tf.Tensor]  # NAME: [B, T], 1 for a token and 0 for padding
+    pooled: dict[str, tf.Tensor]  # NAME: [B, d], the mean of a sequence's tokens, zero where there are none
 
 
 def missing_key(name: str) -> str:
@@ -225,30 +230,44 @@ class FeatureEmbedding(tf.keras.layers.Layer):
         variable.assign(vectors)
 
     def call(self, batch: FeatureBatch) -> EmbeddedFeatures:
-        tokens, masks = self._look_up(batch)
+        row = batch.get(CONTEXT_ROW)
+        contexts = () if row is None else self.spec.with_role("context")
+        tokens, masks = self._look_up(batch, [name for name in self._id_names if name not in contexts])
+        of_contexts = self._look_up(batch, [name for name in self._id_names if name in contexts])
+        tokens, masks = tokens | of_contexts[0], masks | of_contexts[1]
         for name, feature in self.spec.pretrained.items():
             owner, mask = self.spec.owner(name), masks[feature.of]
             vectors = self.pretrained_tables[owner](_two_axes(batch[feature.of]))  # [B, T, dimension]
             tokens[name] = self.projections[owner](vectors) * mask[:, :, tf.newaxis]
             masks[name] = mask
-        dense = self._dense(batch)
-        parts = [self._field(name, tokens[name], masks[name]) for name in self._features_of_fields()]
-        size = tf.shape(next(iter(batch.values())))[0]
+
+        def of_rows(name: str, value: tf.Tensor) -> tf.Tensor:
+            """A row an example of what a feature has a row a context of."""
+            feature = self.spec.features[name]
+            ids = feature.of if isinstance(feature, PretrainedFeature) else name
+            return tf.gather(value, row) if ids in contexts else value
+
+        # what is not used of the repeated tokens is not computed: a graph leaves it out
+        fields, sequences = self._features_of_fields(), self._sequence_names
+        parts = [of_rows(name, self._field(name, tokens[name], masks[name])) for name in fields]
+        dense = [of_rows(name.partition("/")[0], column) for name, column in self._dense(batch).items()]
+        size = tf.shape(next(iter(batch.values())) if row is None else row)[0]
         return EmbeddedFeatures(
-            fields=tf.concat(parts, axis=1)
-            if parts
-            else tf.zeros([size, 0, self.embedding_dim], self.compute_dtype),
-            dense=dense if dense is not None else tf.zeros([size, 0], self.compute_dtype),
-            sequences={name: tokens[name] for name in self._sequence_names},
-            masks={name: masks[name] for name in self._sequence_names},
+            tf.concat(parts or [tf.zeros([size, 0, self.embedding_dim], self.compute_dtype)], axis=1),
+            tf.concat(dense or [tf.zeros([size, 0], self.compute_dtype)], axis=1),
+            sequences={name: of_rows(name, tokens[name]) for name in sequences},
+            masks={name: of_rows(name, masks[name]) for name in sequences},
+            pooled={name: of_rows(name, mean_of_tokens(tokens[name], masks[name])) for name in sequences},
         )
 
-    def _look_up(self, batch: FeatureBatch) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        """The embeddings [B, T, d] of every feature with ids and their masks [B, T]; T is 1 for one id a row."""
-        if self.table is None:
+    def _look_up(
+        self, batch: FeatureBatch, names: Sequence[str]
+    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        """The embeddings [B, T, d] of features with ids and their masks [B, T]; T is 1 for one id a row."""
+        if self.table is None or not names:
             return {}, {}
         rows, kept = [], []
-        for name in self._id_names:
+        for name in names:
             ids = _two_axes(batch[name])
             rows.append(tf.where(ids > 0, ids + (self._offsets[self.spec.owner(name)] - 1), 0))
             kept.append(ids > 0)
@@ -257,7 +276,7 @@ class FeatureEmbedding(tf.keras.layers.Layer):
         embedded = self.table(tf.concat(rows, axis=1)) * mask[:, :, tf.newaxis]  # [B, sum of T, d]
         parts = tf.split(embedded, lengths, axis=1, num=len(lengths))
         masks = tf.split(mask, lengths, axis=1, num=len(lengths))
-        return dict(zip(self._id_names, parts, strict=True)), dict(zip(self._id_names, masks, strict=True))
+        return dict(zip(names, parts, strict=True)), dict(zip(names, masks, strict=True))
 
     def _features_of_fields(self) -> list[str]:
         return list(dict.fromkeys(name.partition("/")[0] for name in self._field_names))
@@ -275,16 +294,17 @@ class FeatureEmbedding(tf.keras.layers.Layer):
             return pooled
         return pooled / tf.maximum(tf.reduce_sum(mask, axis=1), 1)[:, tf.newaxis, tf.newaxis]
 
-    def _dense(self, batch: FeatureBatch) -> tf.Tensor | None:
-        columns = []
+    def _dense(self, batch: FeatureBatch) -> dict[str, tf.Tensor]:
+        """The columns [B, n] of `dense_names`, by key."""
+        columns = {}
         for key in self._dense_names:
             values = tf.cast(batch[key], self.compute_dtype)
             feature = self.spec.features.get(key)
             if isinstance(feature, VectorFeature):
-                columns.append(tf.ensure_shape(values, [None, feature.dimension]))
+                columns[key] = tf.ensure_shape(values, [None, feature.dimension])
             else:
-                columns.append(values[:, tf.newaxis])
-        return tf.concat(columns, axis=1) if columns else None
+                columns[key] = values[:, tf.newaxis]
+        return columns
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
@@ -295,6 +315,12 @@ class FeatureEmbedding(tf.keras.layers.Layer):
             "embedding_dim": self.embedding_dim,
             "embeddings_initializer": tf.keras.initializers.serialize(self.embeddings_initializer),
         }
+
+
+def mean_of_tokens(tokens: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """Mean [B, n] of the tokens [B, T, n] that the mask [B, T] counts; zero where there are none."""
+    total = tf.reduce_sum(tokens * mask[:, :, tf.newaxis], axis=1)
+    return total / tf.maximum(tf.reduce_sum(mask, axis=1, keepdims=True), 1)
 
 
 def _two_axes(ids: tf.Tensor) -> tf.Tensor:

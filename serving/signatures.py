@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from cetnet_keras.cetnet import CETNet
+from cetnet_keras.embeddings import CONTEXT_ROW
 from cetnet_keras.spec import BagFeature, DataSpec
 from cetnet_keras.spec.raw import MISSING
 
@@ -118,7 +119,7 @@ class ServableModel(tf.Module):
         return parse_raw(self.spec, examples)
 
     def _rank(self, **raw: tf.Tensor) -> Tensors:
-        """Scores N candidates for each of B contexts; what is known of a context is transformed once."""
+        """Scores N candidates for each of B contexts; what is known of a context is transformed and embedded once."""
         candidates = {name: raw[name] for name in self.spec.with_role("candidate")}
         contexts = {name: raw[name] for name in self.spec.with_role("context")}
         shape = tf.shape(next(iter(candidates.values())))[:2]  # [B, N]
@@ -127,6 +128,5 @@ class ServableModel(tf.Module):
             {name: tf.ensure_shape(v, [None, *self.spec.raw_shapes[name]]) for name, v in flat.items()}
         )
         if contexts:
-            once = self._transform(contexts)
-            batch |= {key: tf.repeat(value, shape[1], axis=0) for key, value in once.items()}
+            batch |= self._transform(contexts) | {CONTEXT_ROW: tf.repeat(tf.range(shape[0]), shape[1])}
         return {"ctr": tf.reshape(self._predict(batch)["ctr"], shape)}

@@ -11,10 +11,9 @@ from cetnet_keras.behaviours import (
     candidate_embedding,
     flat_fields,
     length_groups,
-    mean_of_tokens,
     tokens_of,
 )
-from cetnet_keras.embeddings import EmbeddedFeatures
+from cetnet_keras.embeddings import EmbeddedFeatures, mean_of_tokens
 from cetnet_keras.members.base import Member
 from cetnet_keras.members.registry import register_member
 from cetnet_keras.mlp import Mlp, RowDense

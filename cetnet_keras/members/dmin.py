@@ -12,10 +12,9 @@ from cetnet_keras.behaviours import (
     candidate_embedding,
     flat_fields,
     length_groups,
-    mean_of_tokens,
     tokens_of,
 )
-from cetnet_keras.embeddings import EmbeddedFeatures
+from cetnet_keras.embeddings import EmbeddedFeatures, mean_of_tokens
 from cetnet_keras.members.base import Member
 from cetnet_keras.members.din import LocalActivation
 from cetnet_keras.members.registry import register_member

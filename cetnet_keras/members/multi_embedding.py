@@ -90,7 +90,8 @@ class MultiEmbeddingMember(Member):
         """What a batch is in one embedding set."""
         own = slice(m * self.embedding_dim, (m + 1) * self.embedding_dim)
         sequences = {name: tokens[:, :, own] for name, tokens in features.sequences.items()}
-        return features._replace(fields=features.fields[:, :, own], sequences=sequences)
+        pooled = {name: mean[:, own] for name, mean in features.pooled.items()}
+        return features._replace(fields=features.fields[:, :, own], sequences=sequences, pooled=pooled)
 
     def _interact(self, m: int, features: EmbeddedFeatures, training: bool | None) -> tf.Tensor:
         x0 = crossed = flat_features(features)

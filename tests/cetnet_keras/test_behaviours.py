@@ -15,10 +15,9 @@ from cetnet_keras.behaviours import (
     candidate_embedding,
     flat_fields,
     length_groups,
-    mean_of_tokens,
     tokens_of,
 )
-from cetnet_keras.embeddings import EmbeddedFeatures
+from cetnet_keras.embeddings import EmbeddedFeatures, mean_of_tokens
 
 ITEM = {"type": "categorical", "role": "candidate"}
 
@@ -69,6 +68,7 @@ def test_columns_of_one_behaviour_stand_side_by_side_the_shorter_padded_at_its_e
             "item_history": tf.constant([[1.0, 1, 0], [0, 0, 0]]),
             "cate_history": tf.constant([[1.0], [1.0]]),
         },
+        pooled={},
     )
     behaviour = behaviours(aligned)[1]
     tokens, mask = tokens_of(features, behaviour)
@@ -88,7 +88,7 @@ def test_the_mean_counts_tokens_alone_and_is_zero_without_any() -> None:
 
 
 def test_no_fields_side_by_side_are_no_columns() -> None:
-    features = EmbeddedFeatures(tf.zeros([3, 0, 4]), tf.zeros([3, 1]), {}, {})
+    features = EmbeddedFeatures(tf.zeros([3, 0, 4]), tf.zeros([3, 1]), {}, {}, {})
     assert flat_fields(features).shape == (3, 0)
 
 

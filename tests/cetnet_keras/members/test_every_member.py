@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from cetnet_keras import DataSpec
+from cetnet_keras.embeddings import CONTEXT_ROW
 from cetnet_keras.members import Member, member_class
 from cetnet_keras.members.registry import built_in_members
 
@@ -82,6 +83,21 @@ def test_what_stands_at_the_place_of_padding_changes_nothing(member: Member, bat
 def test_an_example_does_not_depend_on_the_others_of_its_batch(member: Member, batch: Batch) -> None:
     alone = member({key: values[:1] for key, values in batch.items()})
     np.testing.assert_allclose(alone.logit, member(batch).logit[:1], rtol=1e-4, atol=1e-5)
+
+
+def test_candidates_of_a_context_are_scored_as_rows_of_their_own(member: Member, batch: Batch) -> None:
+    """Context features have a row a context, and CONTEXT_ROW says whose each candidate is."""
+    contexts = member.spec.with_role("context")
+    of_context = {key: values for key, values in batch.items() if key.partition("/")[0] in contexts}
+    row, rng = np.array([0, 0, 1, 2, 2, 2], np.int32), np.random.default_rng(1)
+    candidates = {
+        key: values[rng.integers(0, 3, len(row))] for key, values in batch.items() if key not in of_context
+    }
+    repeated = candidates | {key: values[row] for key, values in of_context.items()}
+    expected = member(repeated)
+    found = member(candidates | of_context | {CONTEXT_ROW: row})
+    np.testing.assert_allclose(found.embedding, expected.embedding, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.logit, expected.logit, rtol=1e-4, atol=1e-5)
 
 
 def test_a_history_of_nothing_is_a_number(member: Member, batch: Batch) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
-Send = Callable[[], None]
+Send = Callable[[], object]
 """Sends one request and waits for its answer; an answer that is no prediction raises."""
 Columns = Mapping[str, np.ndarray]
 

@@ -28,6 +28,7 @@ RELEASES = ["1.29", "1.37"]  # of Kubernetes: the oldest that all fields are in,
 CUSTOM = yaml.safe_load((Path(__file__).parent / "custom_resources.yaml").read_text(encoding="utf-8"))
 MODEL_SERVER = yaml.safe_load((Path(__file__).parent / "model_server.yaml").read_text(encoding="utf-8"))
 FLAGS = set(MODEL_SERVER["flags"])
+METRICS = {name.removesuffix("_bucket") for name in MODEL_SERVER["metrics"]}
 
 
 def documents(path: Path) -> list[Any]:
@@ -103,9 +104,7 @@ def overlays(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
 
 
 @pytest.mark.parametrize("release", RELEASES)
-@pytest.mark.parametrize(
-    "name", [name for name in RAW if not name.endswith("fetch.yaml")]
-)  # a part of a document
+@pytest.mark.parametrize("name", [name for name in RAW if not name.endswith("fetch.yaml")])  # a part of one
 def test_every_document_is_valid_by_its_schema(name: str, release: str) -> None:
     check(RAW[name], release)
 
@@ -338,10 +337,12 @@ def test_the_versions_file_serves_the_model_and_labels_versions_that_it_serves()
     assert not model.HasField("logging_config")  # the stock server refuses it
 
 
-def test_the_page_explains_every_flag_and_its_overlay_is_applied(tmp_path: Path) -> None:
+def test_the_page_names_what_there_is_and_its_overlay_is_applied(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "production.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`--([a-z]+_[a-z_]+|port)`", page))
     assert set(flags(SERVER["args"])) <= named <= FLAGS
+    metrics = set(re.findall(r":tensorflow:[a-z_:]+", page))
+    assert metrics and {name.removesuffix("_bucket") for name in metrics} <= METRICS
     shutil.copytree(MANIFESTS, tmp_path / "cetnet" / "serving" / "manifests")
     (overlay,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
     (tmp_path / "kustomization.yaml").write_text(overlay)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from serving.metrics import ServerMetrics
 from serving.rest import Request, RestApp
 from serving.server import ModelServer
 
@@ -145,7 +146,7 @@ def test_a_missing_model_name(rest: Send, path: str) -> None:
     assert (answer.status, answer.json) == (400, {"error": "Missing model name in request."})
 
 
-@pytest.mark.parametrize("path", ["/", "/v2/models/clicks", "/monitoring/prometheus/metrics"])
+@pytest.mark.parametrize("path", ["/", "/v2/models/clicks", "/monitoring/prometheus"])
 def test_outside_of_the_api_is_an_html_404(server: ModelServer, path: str) -> None:
     with socket.create_connection(server.rest_target.split(":"), timeout=30) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
@@ -242,6 +243,7 @@ def test_a_shape_that_does_not_fit_is_refused_as_a_kernel_or_the_signature_says(
     assert (rank.status, rank.json["error"].split(",")[0]) == (400, "Input key has shape [1")
 
 
+@pytest.mark.local("a stock server has both")
 @pytest.mark.parametrize("verb", ["classify", "regress"])
 def test_classify_and_regress_are_unimplemented(rest: Send, verb: str) -> None:
     answer = rest("POST", f"{MODEL}:{verb}", {"examples": [{}]})
@@ -267,13 +269,15 @@ def test_preflight_needs_an_origin(rest: Send, origin: dict[str, str], status: i
     assert (answer.status, answer.json) == (status, None)
 
 
+@pytest.mark.local("a stock server has no limit")
 def test_a_body_over_the_limit_is_refused(rest: Send) -> None:
     answer = rest("POST", f"{MODEL}:predict", b" " * (100 * 2**20 + 1))
     assert answer.status == 413 and "104857601 bytes" in answer.json["error"]
 
 
+@pytest.mark.local("made with a limit of its own")
 def test_a_run_over_the_time_limit_is_504(server: ModelServer) -> None:
-    app = RestApp(server.versions, threads=1, timeout=0.1)
+    app = RestApp(server.versions, ServerMetrics(), threads=1, timeout=0.1)
     body = b'{"signature_name": "count_to", "inputs": 1000000000000}'
     answer = app.answer(Request("POST", f"{MODEL}:predict", {}, body))
     assert answer.status == 504

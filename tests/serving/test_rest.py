@@ -235,10 +235,14 @@ def test_json_is_checked_before_the_model(rest: Send) -> None:
     )
 
 
-def test_a_shape_that_does_not_fit_is_refused_as_a_kernel_or_the_signature_says(predict: Send) -> None:
+def test_a_shape_that_does_not_fit_is_refused_as_the_kernel_says(predict: Send) -> None:
     kernel = predict({"signature_name": "product", "instances": [[1, 2, 3]]})
     assert kernel.status == 400
     assert kernel.json["error"].startswith("Matrix size-incompatible: In[0]: [1,3], In[1]: [2,1]")
+
+
+@pytest.mark.local("a stock server runs what broadcasts")
+def test_a_rank_that_the_signature_does_not_have_is_refused(predict: Send) -> None:
     rank = predict({"signature_name": "look_up", "instances": [["a"]]})
     assert (rank.status, rank.json["error"].split(",")[0]) == (400, "Input key has shape [1")
 

@@ -12,15 +12,23 @@ from typing import NamedTuple
 from cetnet_keras.errors import WorkFailed
 
 
-class Addresses(NamedTuple):
-    """Where a server listens, host:port each."""
+class ServerProcess(NamedTuple):
+    """A server that runs."""
 
-    rest: str
-    grpc: str
+    rest: str  # host:port
+    grpc: str  # host:port
+    pid: int
+
+    def peak_memory(self) -> int:
+        """The most bytes that it has had in memory so far. Source: VmHWM of Linux."""
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
+        found = re.search(r"VmHWM:\s*(\d+) kB", status)
+        assert found is not None, status
+        return int(found[1]) * 1024
 
 
 @contextmanager
-def server_process(base_path: Path, name: str, log: Path) -> Iterator[Addresses]:
+def server_process(base_path: Path, name: str, log: Path) -> Iterator[ServerProcess]:
     """Runs `cetnet serve` on free ports for the length of a `with` block.
 
     Args:
@@ -45,7 +53,7 @@ def server_process(base_path: Path, name: str, log: Path) -> Iterator[Addresses]
                 re.search(rf"{kind}\S*\s+(?:\w+://)?(\S+:\d+)", "".join(seen)) for kind in ("REST", "gRPC")
             )
             if "ready" in "".join(seen) and rest and grpc:
-                yield Addresses(rest[1], grpc[1])
+                yield ServerProcess(rest[1], grpc[1], process.pid)
                 return
         raise WorkFailed(
             f"{base_path}: the server ended before it was ready: {process.stderr.read().strip()}"

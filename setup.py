@@ -87,6 +87,8 @@ setup(
             "pytest>=8",
             "hypothesis>=6.100",
             "jsonschema>=4.18",
+            "kubernetes-validate>=1.29",  # the schemas that the serving manifests are checked against
+            "promql-parser>=0.5",  # of the alerts' expressions
             "ruff>=0.6",
             "mypy>=1.10",
             "types-PyYAML",

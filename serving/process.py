@@ -13,16 +13,28 @@ from cetnet_keras.errors import WorkFailed
 
 
 class ServerProcess(NamedTuple):
-    """A server that runs."""
+    """A server that runs; its figures are read off Linux' /proc."""
 
     rest: str  # host:port
     grpc: str  # host:port
     pid: int
 
     def peak_memory(self) -> int:
-        """The most bytes that it has had in memory so far. Source: VmHWM of Linux."""
+        """The most bytes that it has had in memory so far."""
+        return self._status("VmHWM")
+
+    def memory(self) -> int:
+        """The bytes that it has in memory now."""
+        return self._status("VmRSS")
+
+    def cpu_seconds(self) -> float:
+        """The CPU time that it has used so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(") ")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime, stime
+
+    def _status(self, key: str) -> int:
         status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
-        found = re.search(r"VmHWM:\s*(\d+) kB", status)
+        found = re.search(rf"{key}:\s*(\d+) kB", status)
         assert found is not None, status
         return int(found[1]) * 1024
 

@@ -29,7 +29,7 @@ def read_signatures(version_path: Path) -> dict[str, Signature]:
 
 
 def read_warmup(version_path: Path) -> dict[str, Mapping[str, np.ndarray]]:
-    """The inputs of the first warm-up request of each signature, strings as bytes objects.
+    """The inputs of the smallest warm-up request of each signature, strings as bytes objects.
 
     Raises:
         InputError: the file is damaged; a server refuses such a version.
@@ -39,8 +39,14 @@ def read_warmup(version_path: Path) -> dict[str, Mapping[str, np.ndarray]]:
     for record in _records(path) if path.exists() else ():
         request = _parsed(wire.PredictionLog, record, path).predict_log.request
         arrays = {name: tensor_array(proto) for name, proto in request.inputs.items()}
-        found.setdefault(request.model_spec.signature_name or DEFAULT_SIGNATURE, arrays)
+        name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+        if name not in found or _size(arrays) < _size(found[name]):
+            found[name] = arrays
     return found
+
+
+def _size(arrays: Mapping[str, np.ndarray]) -> int:
+    return sum(array.size for array in arrays.values())
 
 
 def _records(path: Path) -> Iterator[bytes]:

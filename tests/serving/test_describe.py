@@ -27,6 +27,7 @@ def warm_path(base_path: Path) -> Path:
         base_path / "1",
         [
             ("", ROW),
+            ("rank", {"user": np.array(["ab"]), "item": np.int64([[1] * 100])}),
             ("rank", {"user": np.array(["ab"]), "item": np.int64([[1, -2, 3]])}),
             ("product", {"x": np.float32([[1, 2], [3, 4]])}),
             ("texts", {"text": np.array([b"\xff"], object)}),

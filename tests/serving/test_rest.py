@@ -62,7 +62,7 @@ def test_metadata_is_the_saved_models_own_map(rest: Send) -> None:
 def test_rows_and_columns_give_the_same_ctr(predict: Send) -> None:
     rows = [ROW, {"user": "", "item": -5, "price": math.nan}]
     expected = [ctr("abc", 7, 1.5), ctr("", -5, 0.0)]
-    in_rows = predict({"instances": rows})
+    in_rows = predict({"instances": rows, "other keys": "are ignored"})
     in_columns = predict({"inputs": {name: [row[name] for row in rows] for name in ROW}})
     np.testing.assert_allclose(in_rows.json["predictions"], expected, rtol=1e-6)
     assert in_columns.json == {"outputs": in_rows.json["predictions"]}

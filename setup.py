@@ -20,6 +20,7 @@ serving = [
     *client,
     f"tensorflow-serving-api>=2.16.1,<2.17; {OLD}",
     f"tensorflow-serving-api>=2.19,<2.20; {NEW}",  # as tfx-bsl 1.21 has it
+    "grpcio-health-checking>=1.48.2",  # the newest that takes the first stack's protobuf
     "uvicorn>=0.30",
 ]
 pipeline = [

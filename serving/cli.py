@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from cetnet_keras.errors import InputError
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from serving.model import Model
     from serving.rows import CsvRows
     from serving.server import ModelServer
+    from serving.stock_server import StockServer
 
 _PORT = click.IntRange(0, 65535)
 
@@ -32,8 +34,25 @@ _PORT = click.IntRange(0, 65535)
     "--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 is all of them."
 )
 @click.option("--log", type=click.Path(path_type=Path), help="File for what TensorFlow and others print.")
+@click.option(
+    "--engine",
+    default="local",
+    show_default=True,
+    type=click.Choice(["local", "tf-serving"]),
+    help="tf-serving runs the stock tensorflow_model_server, which has to be on PATH.",
+)
+@click.option("--describe", is_flag=True, help="Show the signatures with a curl command for each, and end.")
+@click.pass_context
 def serve(
-    directory: Path, rest_port: int, grpc_port: int, name: str | None, host: str, log: Path | None
+    context: click.Context,
+    directory: Path,
+    rest_port: int,
+    grpc_port: int,
+    name: str | None,
+    host: str,
+    log: Path | None,
+    engine: str,
+    describe: bool,
 ) -> None:
     """Serves the newest version of a pushed model with TensorFlow Serving's paths, ports and messages.
 
@@ -42,16 +61,37 @@ def serve(
 
     \b
     Example:
+      cetnet serve --describe runs/movielens_100k/serving/movielens_100k
       cetnet serve runs/movielens_100k/serving/movielens_100k
       curl localhost:8501/v1/models/movielens_100k/metadata
     """
     from cetnet_keras.console import quiet
 
-    with quiet(log) as console:
-        from serving.server import ModelServer
+    if describe:
+        from serving.describe import describe_model
 
-        server = ModelServer(directory, name, host=host, rest_port=rest_port, grpc_port=grpc_port)
-        _serve_until_signal(server, lambda text: console.print(text, markup=False, highlight=False))
+        describe_model(directory, name, host, rest_port)
+        return
+    with quiet(log) as console:
+
+        def show(text: str) -> None:
+            console.print(text, markup=False, highlight=False)
+
+        if engine == "local":
+            from serving.server import ModelServer
+
+            server = ModelServer(directory, name, host=host, rest_port=rest_port, grpc_port=grpc_port)
+            _serve_until_signal(server, show)
+            return
+        from serving.stock_server import StockServer
+
+        if context.get_parameter_source("host") is not ParameterSource.DEFAULT:
+            raise InputError(
+                "--host: a stock server listens on all addresses and has no option for it; leave it out"
+            )
+        stock = StockServer(directory, name, rest_port=rest_port, grpc_port=grpc_port, log=log)
+        code = _run_stock_server(stock, show)
+    context.exit(code)
 
 
 def _serve_until_signal(server: ModelServer, show: Callable[[str], None]) -> None:
@@ -60,9 +100,21 @@ def _serve_until_signal(server: ModelServer, show: Callable[[str], None]) -> Non
         signal.signal(number, lambda *_: stop.set())
     with server:
         logging.getLogger("serving").addHandler(_Shown(show))  # swaps and failed loads, from here on
-        where = f"REST http://{server.rest_target}  gRPC {server.grpc_target}"
-        show(f"ready: {server.name} version {server.version}  {where}")
+        show(_ready(server))
         stop.wait()
+
+
+def _run_stock_server(server: StockServer, show: Callable[[str], None]) -> int:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, server.forward)
+    with server:
+        show(_ready(server))
+        return server.wait()
+
+
+def _ready(server: ModelServer | StockServer) -> str:
+    where = f"REST http://{server.rest_target}  gRPC {server.grpc_target}"
+    return f"ready: {server.name} version {server.version}  {where}"
 
 
 class _Shown(logging.Handler):

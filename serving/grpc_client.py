@@ -84,7 +84,7 @@ class GrpcClient:
             _PREDICTION + "GetModelMetadata", request, wire.GetModelMetadataResponse, deadline
         )
         found = wire.SignatureDefMap.FromString(response.metadata["signature_def"].value)
-        signatures = {key: _signature(proto) for key, proto in found.signature_def.items()}
+        signatures = {key: read_signature(proto) for key, proto in found.signature_def.items()}
         return ModelMetadata(response.model_spec.name, response.model_spec.version.value, signatures)
 
     def status(self, deadline: float | None = None) -> list[VersionStatus]:
@@ -131,7 +131,8 @@ class GrpcClient:
         return Refused(self.target, Code(code.value[0]), details, unquote(served) if served else None)
 
 
-def _signature(proto: Any) -> Signature:
+def read_signature(proto: Any) -> Signature:
+    """What a SignatureDef says of its tensors."""
     inputs = {alias: _tensor_info(info) for alias, info in sorted(proto.inputs.items())}
     return Signature(inputs, {alias: _tensor_info(info) for alias, info in sorted(proto.outputs.items())})
 

@@ -1,5 +1,6 @@
 """TensorFlow Serving's gRPC services, PredictionService and ModelService, on the stock stubs."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -8,8 +9,9 @@ import grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from serving.inspection import metadata_response, status_response
+from serving.metrics import ServerMetrics
 from serving.predict import answer_predict
-from serving.status import Code, invalid, status_of
+from serving.status import Code, StatusError, invalid, status_of
 from serving.versions import VersionManager
 
 _LONGEST_MESSAGE = 1024  # bytes
@@ -22,19 +24,28 @@ _SERVER_OPTIONS = (
 )
 
 
-def grpc_server(versions: VersionManager, pool: Any) -> Any:
+def grpc_server(versions: VersionManager, metrics: ServerMetrics, pool: Any) -> Any:
     """A gRPC server with both services, without ports and not started."""
     server = grpc.server(pool, options=_SERVER_OPTIONS)
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(_PredictionService(versions), server)
+    predictions = _PredictionService(versions, metrics)
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(predictions, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(_ModelService(versions), server)
     return server
 
 
-def _answer(versions: VersionManager, context: Any, work: Callable[[], Any]) -> Any:
+def _answer(
+    versions: VersionManager,
+    context: Any,
+    work: Callable[[], Any],
+    ended: Callable[[Code], None] = lambda code: None,
+) -> Any:
     try:
-        return work()
+        response = work()
+        ended(Code.OK)
+        return response
     except Exception as problem:
         error = status_of(problem)
+        ended(error.code)
         if error.code == Code.NOT_FOUND:
             context.set_trailing_metadata(((_NAME_HEADER, quote(versions.name)),))
         message = error.message.encode("utf-8", "replace")
@@ -43,8 +54,8 @@ def _answer(versions: VersionManager, context: Any, work: Callable[[], Any]) -> 
         context.abort(_CODES[error.code], message.decode("utf-8", "ignore"))
 
 
-def _refuse(context: Any, method: str) -> None:
-    context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{method} is not implemented by this server")
+def _refuse(method: str) -> None:
+    raise StatusError(Code.UNIMPLEMENTED, f"{method} is not implemented by this server")
 
 
 def _timeout(context: Any) -> float | None:
@@ -62,23 +73,31 @@ def _label(spec: Any) -> str | None:
 
 
 class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    def __init__(self, versions: VersionManager) -> None:
-        self._versions = versions
+    def __init__(self, versions: VersionManager, metrics: ServerMetrics) -> None:
+        self._versions, self._metrics = versions, metrics
 
     def Predict(self, request: Any, context: Any) -> Any:
-        return _answer(self._versions, context, lambda: self._predict(request, _timeout(context)))
+        return self._counted("Predict", request, context, lambda: self._predict(request, _timeout(context)))
 
     def GetModelMetadata(self, request: Any, context: Any) -> Any:
         return _answer(self._versions, context, lambda: self._metadata(request))
 
     def Classify(self, request: Any, context: Any) -> Any:
-        _refuse(context, "Classify")
+        return self._counted("Classify", request, context, lambda: _refuse("Classify"))
 
     def Regress(self, request: Any, context: Any) -> Any:
-        _refuse(context, "Regress")
+        return self._counted("Regress", request, context, lambda: _refuse("Regress"))
 
     def MultiInference(self, request: Any, context: Any) -> Any:
-        _refuse(context, "MultiInference")
+        return _answer(self._versions, context, lambda: _refuse("MultiInference"))
+
+    def _counted(self, api: str, request: Any, context: Any, work: Callable[[], Any]) -> Any:
+        began, name = time.perf_counter_ns(), request.model_spec.name
+
+        def ended(code: Code) -> None:
+            self._metrics.count_request(began, name, api, "GRPC", code)
+
+        return _answer(self._versions, context, work, ended)
 
     def _predict(self, request: Any, timeout: float | None) -> Any:
         spec = _model_spec(request)
@@ -103,7 +122,7 @@ class _ModelService(model_service_pb2_grpc.ModelServiceServicer):
         return _answer(self._versions, context, lambda: self._status(request))
 
     def HandleReloadConfigRequest(self, request: Any, context: Any) -> Any:
-        _refuse(context, "HandleReloadConfigRequest")
+        return _answer(self._versions, context, lambda: _refuse("HandleReloadConfigRequest"))
 
     def _status(self, request: Any) -> Any:
         spec = _model_spec(request)

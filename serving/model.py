@@ -1,6 +1,7 @@
 """A SavedModel in memory, loaded and run as TensorFlow Serving does it: a graph in a session of its own."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,12 @@ class Model:
 
     Args:
         path: folder of the version, with saved_model.pb and variables/.
+        ran: told of each run when TensorFlow began it, in nanoseconds of time.perf_counter_ns.
     Raises:
         StatusError: the folder holds no whole SavedModel, or TensorFlow cannot load it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, ran: Callable[[int], None] = lambda began: None) -> None:
         if not (path / "saved_model.pb").is_file():
             raise StatusError(
                 Code.NOT_FOUND,
@@ -47,7 +49,7 @@ class Model:
                 f"{path} has no variables/variables.index: the folder was not copied whole; copy it again, "
                 "under another name first, and rename it into place",
             )
-        self.path = path
+        self.path, self._ran = path, ran
         config = tf.compat.v1.ConfigProto()
         config.gpu_options.allow_growth = True  # two versions have to fit side by side while they are swapped
         graph = tf.Graph()
@@ -114,8 +116,10 @@ class Model:
         if timeout is not None:
             options = tf.compat.v1.RunOptions(timeout_in_ms=max(1, round(timeout * 1000)))
         feeds = {definition.inputs[alias].name: array for alias, array in inputs.items()}
+        began = time.perf_counter_ns()
         try:
             results = self._session.run(fetches, feeds, options=options)
+            self._ran(began)
         except tf.errors.OpError as error:
             # Python adds where in the graph it was; a stock server's message is the plain one
             plain = error.__context__ if isinstance(error.__context__, tf.errors.OpError) else error

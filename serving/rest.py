@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import time
 import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from serving.json_output import predict_answer
 from serving.json_parser import parse_object
 from serving.json_tensor import input_arrays, signature_name
 from serving.metadata import DEFAULT_SIGNATURE
+from serving.metrics import METRICS_PATH, ServerMetrics
 from serving.status import HTTP_STATUS, Code, StatusError, invalid, status_of
 from serving.versions import VersionManager
 
@@ -25,7 +27,9 @@ _CALL = re.compile(rf"(?i)/v1/models/([^/:]+){_SPEC}:(classify|regress|predict)"
 _LOOK = re.compile(rf"(?i)/v1/models(?:/([^/:]+))?{_SPEC}(?:/(metadata))?")
 _API = re.compile(r"(?i)/v1/.*")
 _MOST_BODY = 100 * 2**20  # bytes, also after decompression: where a stock server's own limit for gzip is
+_TOO_LARGE = 2**63  # the first number that is no version
 _NAME_HEADER = b"cetnet-model"
+_PLAIN_TEXT = ((b"content-type", b"text/plain"),)
 _NOT_FOUND_PAGE = b"<html><head><title>404 Not Found</title></head><body><h1>Not Found</h1></body></html>"
 
 
@@ -50,7 +54,8 @@ class _Target(NamedTuple):
     name: str
     version: int | None
     label: str | None
-    verb: str
+    verb: str  # "" in a GET
+    resource: str
 
 
 class RestApp:
@@ -58,12 +63,15 @@ class RestApp:
 
     Args:
         versions: where the models are.
+        metrics: what counts the calls; shown at `METRICS_PATH`.
         threads: how many calls are worked on at once.
         timeout: seconds that running the model may take.
     """
 
-    def __init__(self, versions: VersionManager, threads: int, timeout: float = 30.0) -> None:
-        self._versions, self._timeout = versions, timeout
+    def __init__(
+        self, versions: VersionManager, metrics: ServerMetrics, threads: int, timeout: float = 30.0
+    ) -> None:
+        self._versions, self._metrics, self._timeout = versions, metrics, timeout
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="rest")
 
     def close(self) -> None:
@@ -101,37 +109,48 @@ class RestApp:
 
     def answer(self, request: Request) -> Answer:
         """The answer to a request, errors included."""
+        if request.target.partition("?")[0] == METRICS_PATH:
+            return self._metrics_page(request.target)
         if not _API.fullmatch(request.target):
             return Answer(404, _NOT_FOUND_PAGE, ((b"content-type", b"text/html"),))
+        began, target = time.perf_counter_ns(), _target(request)
+        code, answer = self._coded_answer(request, target)
+        name, verb = (target.name, target.verb) if target else ("", "")
+        self._metrics.count_request(began, name, verb, "REST", code)
+        return answer
+
+    def _metrics_page(self, target: str) -> Answer:
+        if target == METRICS_PATH:
+            return Answer(200, self._metrics.page().encode(), _PLAIN_TEXT)
+        text = f"Unexpected path: {target}. Should be {METRICS_PATH}"
+        return Answer(400, text.encode("latin-1"), _PLAIN_TEXT)
+
+    def _coded_answer(self, request: Request, target: _Target | None) -> tuple[Code, Answer]:
         if request.method == "OPTIONS":
             allowed = re.search(rb"https?://", request.headers.get(b"origin", b""))
-            return Answer(200 if allowed else 400, b"", ())
+            code = Code.OK if allowed else Code.FAILED_PRECONDITION
+            return code, Answer(HTTP_STATUS[code], b"", ())
+        if target and target.version == _TOO_LARGE:  # a stock server has no words for it
+            return Code.INVALID_ARGUMENT, Answer(400, b"")
         try:
-            return Answer(200, self._dispatch(request))
-        except _TooLong:
-            return Answer(400, b"")
+            return Code.OK, Answer(200, self._dispatch(request, target))
         except Exception as problem:
             error = status_of(problem)
             answer = Answer(HTTP_STATUS[error.code], _error_body(error.message))
-            if error.code != Code.NOT_FOUND:
-                return answer
-            served = quote(self._versions.name).encode("ascii")
-            return answer._replace(headers=(*answer.headers, (_NAME_HEADER, served)))
+            if error.code == Code.NOT_FOUND:
+                served = quote(self._versions.name).encode("ascii")
+                answer = answer._replace(headers=(*answer.headers, (_NAME_HEADER, served)))
+            return error.code, answer
 
-    def _dispatch(self, request: Request) -> bytes:
-        if request.method == "POST":
-            match = _CALL.fullmatch(request.target)
-            target = _target(match) if match else None
-            if target and target.verb == "predict":
-                return self._predict(target, _plain_body(request))
-            if target and target.verb in ("classify", "regress"):
-                raise StatusError(
-                    Code.UNIMPLEMENTED, f"{target.verb} is not implemented by this server; use predict"
-                )
-        elif request.method == "GET":
-            match = _LOOK.fullmatch(request.target)
-            if match:
-                return self._look(_target(match))
+    def _dispatch(self, request: Request, target: _Target | None) -> bytes:
+        if target and request.method == "GET":
+            return self._look(target)
+        if target and target.verb == "predict":
+            return self._predict(target, _plain_body(request))
+        if target and target.verb in ("classify", "regress"):
+            raise StatusError(
+                Code.UNIMPLEMENTED, f"{target.verb} is not implemented by this server; use predict"
+            )
         raise invalid(f"Malformed request: {request.method} {request.target}")
 
     def _predict(self, target: _Target, body: bytes) -> bytes:
@@ -151,26 +170,26 @@ class RestApp:
     def _look(self, target: _Target) -> bytes:
         if not target.name:
             raise invalid("Missing model name in request.")
-        if target.verb != "metadata":  # a label is ignored here, as a stock server ignores it
+        if target.resource != "metadata":  # a label is ignored here, as a stock server ignores it
             return _json(status_response(self._versions, target.name, target.version))
         response, signatures = metadata_response(self._versions, target.name, target.version, target.label)
         metadata = {"signature_def": _plain(signatures)}
         return json.dumps({"model_spec": _plain(response.model_spec), "metadata": metadata}).encode("utf-8")
 
 
-class _TooLong(Exception):
-    """The version in the path is above int64: a stock server answers with an empty body."""
-
-
-def _target(match: re.Match[str]) -> _Target:
-    name, digits, label, verb = match.groups()
+def _target(request: Request) -> _Target | None:
+    """What a path names, None if it is malformed."""
+    pattern = {"POST": _CALL, "GET": _LOOK}.get(request.method)
+    match = pattern.fullmatch(request.target) if pattern else None
+    if match is None:
+        return None
+    name, digits, label, word = match.groups()
     version = None
     if digits is not None:
         digits = digits.lstrip("0") or "0"
-        if len(digits) > 19 or int(digits) >= 2**63:
-            raise _TooLong
-        version = int(digits)
-    return _Target(_decoded(name or ""), version, _decoded(label) if label else None, verb)
+        version = min(int(digits), _TOO_LARGE) if len(digits) <= 19 else _TOO_LARGE
+    verb, resource = ("", word) if request.method == "GET" else (word, "")
+    return _Target(_decoded(name or ""), version, _decoded(label) if label else None, verb, resource)
 
 
 def _decoded(part: str) -> str:

@@ -66,7 +66,7 @@ class RestClient:
         if self._metadata is None:
             self._metadata = self.metadata(deadline)
         arrays = typed_arrays(inputs, self._metadata, signature)
-        columns = {name: _json_value(array) for name, array in arrays.items()}
+        columns = {name: json_value(array) for name, array in arrays.items()}
         answer = self._call("POST", ":predict", deadline, {"signature_name": signature, "inputs": columns})
         known = self._metadata.signatures[signature].outputs
         outputs = answer["outputs"]
@@ -131,7 +131,8 @@ def _code(http_status: int) -> Code:
     return next((code for code, status in HTTP_STATUS.items() if status == http_status), Code.UNKNOWN)
 
 
-def _json_value(array: np.ndarray) -> Any:
+def json_value(array: np.ndarray) -> Any:
+    """An array as TensorFlow Serving's JSON has it, bytes that are no text in base64."""
     if array.dtype != np.object_:
         return array.tolist()
     flat = np.empty(array.size, dtype=np.object_)

@@ -10,8 +10,10 @@ from types import TracebackType
 
 import uvicorn
 
-from cetnet_keras.errors import WorkFailed
 from serving.grpc_service import grpc_server
+from serving.health import Health
+from serving.metrics import ServerMetrics
+from serving.ports import address_text, no_port, reserve
 from serving.rest import RestApp
 from serving.version_folders import check_base_path
 from serving.versions import VersionManager
@@ -50,7 +52,14 @@ class ModelServer:
         self._base_path, self._host = base_path, host
         self._ports = {"rest": rest_port, "grpc": grpc_port}
         self._threads = 4 * (os.cpu_count() or 1)  # for each protocol, as a stock server
-        self.versions = VersionManager(base_path, self.name, poll_seconds)
+        self._metrics, self._health = ServerMetrics(), Health()
+        self.versions = VersionManager(
+            base_path,
+            self.name,
+            poll_seconds,
+            metrics=self._metrics,
+            on_availability=self._health.set_available,
+        )
 
     @property
     def rest_target(self) -> str:
@@ -81,6 +90,7 @@ class ModelServer:
 
     def stop(self) -> None:
         """Takes no more requests, gives those in flight five seconds, frees the ports and the memory."""
+        self._health.shut_down()
         self._uvicorn.should_exit = True
         self._grpc.stop(_GRACE).wait()
         self._rest_thread.join()
@@ -98,39 +108,26 @@ class ModelServer:
         self.stop()
 
     def _address(self, protocol: str) -> str:
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"{host}:{self._ports[protocol]}"
+        return address_text(self._host, self._ports[protocol])
 
     def _reserve(self, protocol: str) -> socket.socket:
-        """A socket that holds the port and does not listen: a taken port is seen before the model loads."""
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        # asyncio sets TCP_NODELAY, without which each answer takes 40 ms, on sockets that name their protocol
-        reserved = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            reserved.bind((self._host, self._ports[protocol]))
-        except (OSError, OverflowError) as error:
-            reserved.close()
-            raise self._no_port(protocol, str(error)) from error
+        reserved = reserve(self._host, self._ports[protocol], protocol)
         self._ports[protocol] = reserved.getsockname()[1]
         return reserved
 
-    def _no_port(self, protocol: str, reason: str) -> WorkFailed:
-        cure = f"name another port with --{protocol}-port, or 0 for any free one"
-        return WorkFailed(f"{self._address(protocol)}: {reason}; {cure}")
-
     def _start_grpc(self) -> None:
         self._grpc_pool = ThreadPoolExecutor(self._threads, thread_name_prefix="grpc")
-        self._grpc = grpc_server(self.versions, self._grpc_pool)
+        self._grpc = grpc_server(self.versions, self._metrics, self._grpc_pool)
+        self._health.add_to(self._grpc)
         try:
             self._grpc.add_insecure_port(self.grpc_target)
         except RuntimeError as error:
-            raise self._no_port("grpc", "cannot listen there") from error
+            raise no_port(self._host, self._ports["grpc"], "grpc", "cannot listen there") from error
         self._grpc.start()
 
     def _start_rest(self, rest_socket: socket.socket) -> None:
         rest_socket.listen(1024)  # from here on connections wait in the queue, even before the thread runs
-        self._rest_app = RestApp(self.versions, self._threads)
+        self._rest_app = RestApp(self.versions, self._metrics, self._threads)
         config = uvicorn.Config(
             self._rest_app,
             http="h11",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cetnet_keras.errors import InputError
 
+WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"  # in a version's folder
 _INT64 = 2**63
 
 

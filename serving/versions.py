@@ -3,13 +3,14 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from cetnet_keras.errors import WorkFailed
 from serving.metadata import VersionStatus
+from serving.metrics import ServerMetrics
 from serving.model import Model
 from serving.status import Code, StatusError, invalid
 from serving.version_folders import check_base_path, versions_on_disk
@@ -52,6 +53,8 @@ class VersionManager:
         load_attempts: how often a version is tried before it ends; the first one of all has one attempt, so
             that a broken model is reported at once (our choice; a stock server is silent for minutes).
         retry_seconds: pause between two attempts.
+        metrics: what counts warm-ups and runs.
+        on_availability: told after each look, and at the end, whether there is a version to use.
     """
 
     def __init__(
@@ -61,6 +64,8 @@ class VersionManager:
         poll_seconds: float = 1.0,
         load_attempts: int = 6,
         retry_seconds: float = 60.0,
+        metrics: ServerMetrics | None = None,
+        on_availability: Callable[[bool], None] = lambda available: None,
     ) -> None:
         self.base_path, self.name = base_path, name
         self._poll_seconds, self._load_attempts, self._retry_seconds = (
@@ -68,6 +73,7 @@ class VersionManager:
             load_attempts,
             retry_seconds,
         )
+        self._metrics, self._on_availability = metrics or ServerMetrics(), on_availability
         self._versions: dict[int, _Version] = {}
         self._lock = (
             threading.Lock()
@@ -99,6 +105,7 @@ class VersionManager:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
+        self._on_availability(False)
         for version in list(self._versions.values()):
             self._end(version)
 
@@ -143,6 +150,9 @@ class VersionManager:
         if aspired is not None:
             self._load(aspired, on_disk[aspired])
         self._retire(aspired)
+        with self._lock:
+            available = any(version.state == "AVAILABLE" for version in self._versions.values())
+        self._on_availability(available)
 
     def _poll_until_stopped(self) -> None:
         while not self._stop.wait(self._poll_seconds):
@@ -166,8 +176,10 @@ class VersionManager:
             version.state, version.attempts = "LOADING", version.attempts + 1
         model = None
         try:
-            model = Model(version.path)
-            replay_warmup(model)
+            model = Model(version.path, self._count_run)
+            began = time.perf_counter_ns()
+            if replay_warmup(model):
+                self._metrics.warmup_latency.observe(began, str(version.path), "OK")
         except StatusError as error:
             if model is not None:
                 model.close()
@@ -182,6 +194,9 @@ class VersionManager:
         with self._lock:
             version.model, version.error, version.state = model, None, "AVAILABLE"
         _LOG.info("version %d of %s is loaded", version.number, self.name)
+
+    def _count_run(self, began: int) -> None:
+        self._metrics.runtime_latency.observe(began, self.name, "Predict", "TF1")
 
     def _retire(self, aspired: int | None) -> None:
         """Unloads old versions once the aspired one is there; gives up those it overtook in their retries."""

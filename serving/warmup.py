@@ -12,8 +12,8 @@ from tensorflow_serving.apis import prediction_log_pb2
 from serving.model import Model
 from serving.predict import answer_predict
 from serving.status import Code, StatusError, invalid
+from serving.version_folders import WARMUP_FILE
 
-_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 _MOST_RECORDS = 1000
 
 
@@ -25,7 +25,7 @@ def write_warmup(version_path: Path, requests: Iterable[tuple[str, Mapping[str, 
         requests: (signature, inputs) pairs, 1000 at most; inputs are arrays of the signature's types, strings
             as arrays of bytes or str objects.
     """
-    path = version_path / _FILE
+    path = version_path / WARMUP_FILE
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for signature, inputs in requests:
@@ -44,7 +44,7 @@ def replay_warmup(model: Model) -> int:
     Raises:
         StatusError: a record cannot be read or its request fails: the version must not be served.
     """
-    path = model.path / _FILE
+    path = model.path / WARMUP_FILE
     if not path.is_file():
         return 0
     count = 0

@@ -1,4 +1,4 @@
-"""The messages of TensorFlow Serving's gRPC that a client needs, without TensorFlow and without its stubs.
+"""The messages of TensorFlow Serving's gRPC and files that we read without TensorFlow and without its stubs.
 
 They live in a descriptor pool of their own, so that they never meet the stock ones in a process that has
 both. Only the fields used here are declared: others are skipped on the wire, and enums travel as numbers.
@@ -33,6 +33,11 @@ _MESSAGES = {  # the declarations of tensorflow/core/framework and tensorflow_se
     "GetModelStatusResponse": "repeated ModelVersionStatus model_version_status = 1;",
     "ModelVersionStatus": "int64 version = 1; int32 state = 2; StatusProto status = 3;",
     "StatusProto": "int32 error_code = 1; string error_message = 2;",
+    "SavedModel": "repeated MetaGraphDef meta_graphs = 2;",
+    "MetaGraphDef": "MetaInfoDef meta_info_def = 1; map SignatureDef signature_def = 5;",
+    "MetaInfoDef": "repeated string tags = 4;",
+    "PredictionLog": "PredictLog predict_log = 6;",
+    "PredictLog": "PredictRequest request = 1;",
 }
 _FIELD = re.compile(r"(?:(repeated|map) )?(\w+) (\w+) = (\d+);")
 _Field = descriptor_pb2.FieldDescriptorProto
@@ -78,3 +83,5 @@ SignatureDefMap = _CLASSES["SignatureDefMap"]
 GetModelStatusRequest = _CLASSES["GetModelStatusRequest"]
 GetModelStatusResponse = _CLASSES["GetModelStatusResponse"]
 TensorProto = _CLASSES["TensorProto"]
+SavedModel = _CLASSES["SavedModel"]
+PredictionLog = _CLASSES["PredictionLog"]

@@ -18,6 +18,11 @@ settings.load_profile("cetnet")
 FLOORS = ["cetnet_keras", "serving", "pipeline", "kubeflow"]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Lets tests/serving ask a stock server what it asks ours."""
+    parser.addoption("--engine", choices=["local", "tf-serving"], default="local", help="server to test")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sorts by floor, lowest first and the rest last; within a floor the order stays."""
     items.sort(key=_floor)

@@ -16,6 +16,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from serving.server import ModelServer
+from serving.stock_server import BINARY, StockServer
 
 FLOATS, UNSIGNED = ["float", "double", "half"], ["uint8", "uint32", "uint64"]
 ECHOED = [*FLOATS, *UNSIGNED, "int8", "int16", "int32", "int64", "bool", "string"]
@@ -135,12 +136,27 @@ def base_path(tmp_path: Path, saved_model: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, saved_model: Path) -> Iterator[ModelServer]:
-    """Serves the model as version 3 of `clicks`, on free ports."""
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, saved_model: Path
+) -> Iterator[ModelServer | StockServer]:
+    """Serves the model as version 3 of `clicks`, on free ports; --engine says which server does it."""
     base = tmp_path_factory.mktemp("served") / "clicks"
     shutil.copytree(saved_model, base / "3")
-    with ModelServer(base, rest_port=0, grpc_port=0) as running:
+    kind: type[ModelServer] | type[StockServer] = ModelServer
+    if request.config.getoption("engine") == "tf-serving":
+        if shutil.which(BINARY) is None:
+            pytest.skip(f"{BINARY} is not on PATH")
+        kind = StockServer
+    with kind(base, rest_port=0, grpc_port=0) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def engine_has_it(request: pytest.FixtureRequest) -> None:
+    """Leaves out what a stock server does otherwise, or has not."""
+    mark = request.node.get_closest_marker("local")
+    if mark and request.config.getoption("engine") != "local":
+        pytest.skip(f"our server alone: {mark.args[0]}")
 
 
 class RestAnswer(NamedTuple):

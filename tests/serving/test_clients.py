@@ -133,6 +133,7 @@ def test_inputs_that_do_not_fit_the_signature(
         client.predict(inputs, signature)
 
 
+@pytest.mark.local("its answers do not say which model it has")
 def test_a_refusal_keeps_code_and_words_of_the_server(ask: Callable[..., Client]) -> None:
     with pytest.raises(Refused) as refused:
         ask("other").predict({"key": ["a"]}, "look_up")
@@ -180,6 +181,7 @@ def test_targets(text: str, target: Target, local: bool) -> None:
     assert parse_target(parsed.address)[1:] == parsed[1:]
 
 
+@pytest.mark.local("its answers do not say which model it has")
 def test_connect_finds_out_what_a_target_speaks_and_which_model_it_has(server: ModelServer) -> None:
     for target, kind in (
         (server.rest_target, RestClient),
@@ -201,6 +203,7 @@ def test_a_target_that_is_none(target: str, message: str) -> None:
         connect(target)
 
 
+@pytest.mark.local("its answers do not say which model it has")
 def test_connect_refuses_a_model_that_is_not_served_and_a_dead_target(server: ModelServer) -> None:
     for target in (server.rest_target, server.grpc_target):
         with pytest.raises(InputError, match="serves no model 'other'"):
@@ -227,6 +230,7 @@ def test_a_server_of_something_else_is_told_apart() -> None:
         client.close()
 
 
+@pytest.mark.local("its answers do not say which model it has")
 def test_neither_client_loads_tensorflow(server: ModelServer) -> None:
     program = f"""
 import sys

@@ -267,6 +267,7 @@ def test_status_of_what_was_never_there(model_stub: Any, spec: dict[str, Any], m
     assert refusal(model_stub.GetModelStatus, request) == (NF, message)
 
 
+@pytest.mark.local("a stock server has them")
 def test_what_is_not_implemented_says_so(
     prediction_stub: Any, model_stub: Any, channel: grpc.Channel
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from serving.metrics import ServerMetrics
 from serving.rest import Request, RestApp
 from serving.server import ModelServer
 
@@ -61,7 +62,7 @@ def test_metadata_is_the_saved_models_own_map(rest: Send) -> None:
 def test_rows_and_columns_give_the_same_ctr(predict: Send) -> None:
     rows = [ROW, {"user": "", "item": -5, "price": math.nan}]
     expected = [ctr("abc", 7, 1.5), ctr("", -5, 0.0)]
-    in_rows = predict({"instances": rows})
+    in_rows = predict({"instances": rows, "other keys": "are ignored"})
     in_columns = predict({"inputs": {name: [row[name] for row in rows] for name in ROW}})
     np.testing.assert_allclose(in_rows.json["predictions"], expected, rtol=1e-6)
     assert in_columns.json == {"outputs": in_rows.json["predictions"]}
@@ -145,7 +146,7 @@ def test_a_missing_model_name(rest: Send, path: str) -> None:
     assert (answer.status, answer.json) == (400, {"error": "Missing model name in request."})
 
 
-@pytest.mark.parametrize("path", ["/", "/v2/models/clicks", "/monitoring/prometheus/metrics"])
+@pytest.mark.parametrize("path", ["/", "/v2/models/clicks", "/monitoring/prometheus"])
 def test_outside_of_the_api_is_an_html_404(server: ModelServer, path: str) -> None:
     with socket.create_connection(server.rest_target.split(":"), timeout=30) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
@@ -234,14 +235,19 @@ def test_json_is_checked_before_the_model(rest: Send) -> None:
     )
 
 
-def test_a_shape_that_does_not_fit_is_refused_as_a_kernel_or_the_signature_says(predict: Send) -> None:
+def test_a_shape_that_does_not_fit_is_refused_as_the_kernel_says(predict: Send) -> None:
     kernel = predict({"signature_name": "product", "instances": [[1, 2, 3]]})
     assert kernel.status == 400
     assert kernel.json["error"].startswith("Matrix size-incompatible: In[0]: [1,3], In[1]: [2,1]")
+
+
+@pytest.mark.local("a stock server runs what broadcasts")
+def test_a_rank_that_the_signature_does_not_have_is_refused(predict: Send) -> None:
     rank = predict({"signature_name": "look_up", "instances": [["a"]]})
     assert (rank.status, rank.json["error"].split(",")[0]) == (400, "Input key has shape [1")
 
 
+@pytest.mark.local("a stock server has both")
 @pytest.mark.parametrize("verb", ["classify", "regress"])
 def test_classify_and_regress_are_unimplemented(rest: Send, verb: str) -> None:
     answer = rest("POST", f"{MODEL}:{verb}", {"examples": [{}]})
@@ -267,13 +273,15 @@ def test_preflight_needs_an_origin(rest: Send, origin: dict[str, str], status: i
     assert (answer.status, answer.json) == (status, None)
 
 
+@pytest.mark.local("a stock server has no limit")
 def test_a_body_over_the_limit_is_refused(rest: Send) -> None:
     answer = rest("POST", f"{MODEL}:predict", b" " * (100 * 2**20 + 1))
     assert answer.status == 413 and "104857601 bytes" in answer.json["error"]
 
 
+@pytest.mark.local("made with a limit of its own")
 def test_a_run_over_the_time_limit_is_504(server: ModelServer) -> None:
-    app = RestApp(server.versions, threads=1, timeout=0.1)
+    app = RestApp(server.versions, ServerMetrics(), threads=1, timeout=0.1)
     body = b'{"signature_name": "count_to", "inputs": 1000000000000}'
     answer = app.answer(Request("POST", f"{MODEL}:predict", {}, body))
     assert answer.status == 504

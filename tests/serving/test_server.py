@@ -1,5 +1,6 @@
 """The server as a process: it says when it is ready, what it cannot do, and goes when it is told to."""
 
+import os
 import re
 import shutil
 import signal
@@ -7,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -98,6 +100,22 @@ def test_a_version_that_does_not_load_leaves_the_ports_free(base_path: Path) -> 
     for target in (server.rest_target, server.grpc_target):
         host, port = target.split(":")
         socket.create_server((host, int(port))).close()
+
+
+def test_connections_are_refused_until_a_version_is_loaded(base_path: Path) -> None:
+    (data,) = (base_path / "1" / "variables").glob("*.data-*")
+    data.unlink()
+    os.mkfifo(data)  # holds up who reads it until somebody writes
+    server = ModelServer(base_path, rest_port=0, grpc_port=0)
+    with ThreadPoolExecutor() as pool:
+        start = pool.submit(server.start)
+        with data.open("wb"):  # opens when the loader does
+            assert server.versions.statuses("clicks")[0].state == "LOADING"
+            for target in (server.rest_target, server.grpc_target):
+                with pytest.raises(ConnectionRefusedError):
+                    socket.create_connection(target.split(":"), timeout=30)
+        with pytest.raises(WorkFailed, match="version 1 of model clicks does not load"):
+            start.result(60)
 
 
 def test_both_addresses_of_ipv6_are_in_brackets(base_path: Path) -> None:

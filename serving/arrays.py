@@ -8,7 +8,7 @@ import numpy as np
 from cetnet_keras.errors import InputError
 from serving.client_errors import BadAnswer
 from serving.metadata import MISSING, ModelMetadata, Signature, TensorInfo, numpy_type, shape_text
-from serving.tables import Table, columns_of
+from serving.tables import Table, columns_of, length_of
 
 
 def as_array(value: Any) -> np.ndarray:
@@ -100,7 +100,7 @@ def typed_array(name: str, values: Any, info: TensorInfo, rows_before: int = 0) 
     if target is None:
         raise InputError(f"input {name} is of type {info.dtype}, which NumPy does not have")
     dtype = np.dtype(target)
-    array = _numbers(values, dtype)
+    array = _numbers(values, info, dtype)
     if array is not None:
         array = _cast(name, array, info, dtype, rows_before)
     else:
@@ -118,13 +118,11 @@ def _rows(columns: Mapping[str, Any], known: Signature) -> int:
     tensors = [*known.inputs.values(), *known.outputs.values()]
     if not all(info.shape and info.shape[0] == -1 for info in tensors):
         return 0
-    lengths = {
-        len(values) if isinstance(values, list | tuple) or values.ndim else 0 for values in columns.values()
-    }
+    lengths = set(map(length_of, columns.values()))
     return lengths.pop() if len(lengths) == 1 else 0
 
 
-def _numbers(values: Any, dtype: np.dtype[Any]) -> np.ndarray | None:
+def _numbers(values: Any, info: TensorInfo, dtype: np.dtype[Any]) -> np.ndarray | None:
     """What NumPy reads as numbers by itself; None where each value has to be looked at."""
     if dtype.kind == "O":
         return None
@@ -134,7 +132,8 @@ def _numbers(values: Any, dtype: np.dtype[Any]) -> np.ndarray | None:
         array = np.asarray(values)
     except ValueError:  # lists of unequal lengths
         return None
-    return array if array.size and array.dtype.kind in _FED_FROM.get(dtype.kind, "") else None
+    fits = array.size and array.dtype.kind in _FED_FROM.get(dtype.kind, "") and info.accepts(array.shape)
+    return array if fits else None
 
 
 def _cast(
@@ -192,7 +191,7 @@ def _padded(value: Any, sizes: Sequence[int]) -> Any:
     elif not isinstance(value, list | tuple | np.ndarray):
         raise ValueError(f"found {value!r} and no list")
     elif sizes[0] not in (-1, len(value)):
-        raise ValueError(f"found {len(value)} values")
+        raise ValueError(f"found a list of {len(value)}")
     return _stacked([_padded(item, sizes[1:]) for item in value], sizes[1:], max(sizes[0], 0))
 
 

@@ -29,10 +29,13 @@ class ParquetRows:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._file = parquet.ParquetFile(path)
+            self._bytes = path.open("rb")
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror}); name a Parquet file") from error
+        try:
+            self._file = parquet.ParquetFile(self._bytes)
         except pyarrow.ArrowInvalid as error:
+            self._bytes.close()
             raise InputError(f"{path}: is no Parquet file ({error})") from error
         self.columns: list[str] = self._file.schema_arrow.names
 
@@ -51,7 +54,7 @@ class ParquetRows:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        self._bytes.close()
 
 
 def add_to_parquet(

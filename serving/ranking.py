@@ -9,7 +9,7 @@ from cetnet_keras.errors import InputError
 from serving.arrays import known_signature, typed_array
 from serving.client_errors import BadAnswer
 from serving.metadata import DEFAULT_SIGNATURE, ModelMetadata, TensorInfo, shape_text
-from serving.tables import Table, columns_of
+from serving.tables import Table, columns_of, length_of
 
 RANK = "rank"
 _CONTEXT, _CANDIDATES = "the context of signature rank", "the candidates of signature rank"
@@ -149,9 +149,7 @@ def _candidates_of_many(candidates: Any, known: Mapping[str, TensorInfo]) -> dic
         )
     arrays = {}
     for name, info in known.items():
-        counts = {
-            len(row) for row in columns[name] if isinstance(row, list | tuple | np.ndarray) and np.shape(row)
-        }
+        counts = set(map(length_of, columns[name])) if length_of(columns[name]) else set()
         if len(counts) > 1:  # filled up, the shorter ones would be scored with candidates that are none
             raise InputError(
                 f"{_CANDIDATES}: {name} has {min(counts)} to {max(counts)} values a row; rank has as many "

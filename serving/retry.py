@@ -1,6 +1,7 @@
 """How long a call may take, and when it is tried again."""
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -9,6 +10,7 @@ from typing import NamedTuple, TypeVar
 from serving.blocking import settled
 from serving.client_errors import TimedOut, Unreachable
 
+_LOG = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
 
 
@@ -84,9 +86,10 @@ async def tried(
             return await ask(deadline.left())
         except TimedOut:
             raise
-        except Unreachable:
+        except Unreachable as error:
             failures += 1
             pause = retry.pause(failures)
             if failures >= retry.attempts or not deadline.allows(pause):
                 raise
+            _LOG.info("%s; attempt %d of %d, the next in %.3f s", error, failures, retry.attempts, pause)
         await settled((time.sleep if blocking else asyncio.sleep)(pause))

@@ -53,6 +53,11 @@ def columns_of(table: Table, known: Mapping[str, TensorInfo], taker: str) -> dic
     )
 
 
+def length_of(values: Any) -> int:
+    """How many entries a list or array has; 0 where it is a single value."""
+    return len(values) if isinstance(values, list | tuple) or np.ndim(values) else 0
+
+
 def _check_names(
     found: Iterable[str], known: Mapping[str, TensorInfo], taker: str, unknown: Sequence[str] = ()
 ) -> None:

@@ -3,7 +3,7 @@ PYTHON ?= python3
 # Loading TFX takes 20 s without bytecode and 8 s with it.
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-trixie bench-quality bench-peers lint lock
+.PHONY: help setup demo test test-trixie bench-quality bench-peers bench-serving lint lock
 
 help:  ## Shows the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /  make \1  /p' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ bench-peers: setup  ## Trains FuxiCTR's models on the same rows, in .venv-peers,
 	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --requirement benchmarks/quality/peers/requirements.txt
 	.venv-peers/bin/python -m benchmarks.quality.peers $(ARGS)
+
+bench-serving: setup  ## Puts a served model under load, after make demo (ARGS=--quick), and writes benchmarks/serving/RESULTS.md
+	.venv/bin/python -m benchmarks.serving $(ARGS)
 
 lint: setup  ## Checks style, format and types
 	.venv/bin/ruff check

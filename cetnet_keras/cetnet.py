@@ -12,7 +12,7 @@ import tensorflow_recommenders as tfrs
 from cetnet_keras.calibration import Calibration
 from cetnet_keras.collaboration import collaborative_loss
 from cetnet_keras.confidence import ConfidenceWeight
-from cetnet_keras.embeddings import FeatureBatch, dense_names, field_names
+from cetnet_keras.embeddings import EmbeddingTable, FeatureBatch, dense_names, field_names
 from cetnet_keras.fusion import Fusion
 from cetnet_keras.input_signature import example_batch, input_signature
 from cetnet_keras.members import Member, member_class, member_options
@@ -232,6 +232,17 @@ class CETNet(tfrs.Model):
         )
         logit = np.concatenate([served(batch).numpy() for batch in inputs])
         self.calibration.fit(logit, label, weight)
+
+    def compress_tables(self, dtype: str) -> None:
+        """Stores the rows of all embedding tables as float16 or int8, as `EmbeddingTable.compress` says, after training."""
+        for table in self.embedding_tables:
+            table.compress(dtype)
+        self.predict_function = None  # traced with the tables as they were
+
+    @property
+    def embedding_tables(self) -> list[EmbeddingTable]:
+        """The tables of all members, each once."""
+        return [layer for layer in self.submodules if isinstance(layer, EmbeddingTable)]
 
     def compute_loss(self, inputs: Labelled, training: bool = False) -> tf.Tensor:
         """This replica's share of the loss: the sum over its examples over the size of the global batch.

@@ -115,7 +115,34 @@ class EmbeddingTable(tf.keras.layers.Embedding):
         `rows.shape + [output_dim]`, in the compute dtype of the layer.
     """
 
+    stored: tf.Variable | None = None  # [rows, d] float16 or int8, looked up in place of `embeddings`
+    scale: tf.Variable | None = None  # [rows, 1] float32, of int8
+
+    def compress(self, dtype: str) -> None:
+        """Looks up rows of another type from now on; the table learns no more.
+
+        Args:
+            dtype: float16, or int8: round(row / scale) with scale = max |row| / 127. Source: one scale a row is that of
+                FBGEMM's 8-bit tables; without an offset, so that padding stays zero, is our choice.
+        """
+        values = self.embeddings.numpy()
+        if dtype == "int8":
+            scale = np.maximum(np.abs(values).max(axis=1, keepdims=True), np.finfo(np.float32).tiny) / 127
+            self.scale = self._constant("scale", scale)
+            values = np.rint(values / scale)
+        self.stored = self._constant("stored", values.astype(dtype))
+
+    def _constant(self, name: str, value: np.ndarray) -> tf.Variable:
+        variable = self.add_weight(name, value.shape, value.dtype, "zeros", trainable=False)
+        variable.assign(value)
+        return variable
+
     def call(self, rows: tf.Tensor) -> tf.Tensor:
+        if self.stored is not None:
+            found = tf.cast(tf.nn.embedding_lookup(self.stored, rows), self.compute_dtype)
+            if self.scale is not None:
+                found *= tf.cast(tf.nn.embedding_lookup(self.scale, rows), self.compute_dtype)
+            return found
         table, context = self.embeddings, tf.distribute.get_replica_context()
         if tf.distribute.has_strategy() and context is not None:
             local = tf.distribute.get_strategy().experimental_local_results(table)

@@ -7,7 +7,7 @@ import click
 
 from cetnet_keras.errors import GateRefused, WorkFailed
 from cetnet_keras.output import output_file, output_folder, write_output
-from pipeline.job_options import gate_bounds, job_options
+from pipeline.job_options import job_options
 from pipeline.job_options import max_bad_rows as max_bad_rows_option
 
 _PATH = click.Path(path_type=Path)
@@ -27,8 +27,7 @@ def run(
     data: Path,
     model: Path | None,
     output: Path | None,
-    min_auc: float | None,
-    max_auc_drop: float | None,
+    bounds: dict[str, float],
     allow_anomalies: bool,
     max_bad_rows: int,
 ) -> None:
@@ -41,7 +40,7 @@ def run(
       cetnet run --data recipes/movielens_100k/data.yaml --model recipes/movielens_100k/model.yaml
       cetnet serve runs/movielens_100k/serving/movielens_100k
     """
-    run_and_show(data, model, output, gate_bounds(min_auc, max_auc_drop), allow_anomalies, max_bad_rows)
+    run_and_show(data, model, output, bounds, allow_anomalies, max_bad_rows)
 
 
 def run_and_show(

@@ -129,6 +129,7 @@ def create_pipeline(
         model_run=trainer.outputs["model_run"],
         examples=examples,
         data_spec=job.data_text,
+        gates=job.gates.model_dump_json(),
         code=job.code,
     )
     pusher = _pusher(model, evaluator, parity_gate, push_to)

@@ -17,9 +17,11 @@ from tfx.types.standard_artifacts import (
 
 from cetnet_keras.spec import DataSpec, parse_spec
 from pipeline.anomalies import refuse_anomalies, refuse_one_class, refuse_without_weight
-from pipeline.parity import parity_failures
+from pipeline.gates import Gates
+from pipeline.parity import check_parity
 from pipeline.trainer import OFFLINE_SCORES
 
+SERVED = "served.json"  # in the blessing's folder: what the parity gate measured
 REASONS = "reasons"  # custom property of a blessing: why the gate said no, a line each
 
 
@@ -50,18 +52,23 @@ def ParityGate(
     model_run: InputArtifact[ModelRun],
     examples: InputArtifact[Examples],
     data_spec: Parameter[str],
+    gates: Parameter[str],
     code: Parameter[str],
     blessing: OutputArtifact[InfraBlessing],
 ) -> None:
-    """Blesses a model that, served by a fresh process, answers real rows with the values that training computed."""
+    """Blesses a model that, served by a fresh process, answers real rows with the values that training computed,
+    within the bounds on latency, size and memory."""
     spec = parse_spec(DataSpec, data_spec, "data.yaml")
-    failures = parity_failures(
+    served, failures = check_parity(
         spec,
+        Gates.model_validate_json(gates),
         Path(model.uri) / "Format-Serving",
         Path(model_run.uri) / OFFLINE_SCORES,
         Path(artifact_utils.get_split_uri([examples], "eval")),
     )
     Path(blessing.uri).mkdir(parents=True, exist_ok=True)
+    if served is not None:
+        (Path(blessing.uri) / SERVED).write_text(served.model_dump_json(), encoding="utf-8")
     (Path(blessing.uri) / ("INFRA_NOT_BLESSED" if failures else "INFRA_BLESSED")).touch()
     blessing.set_int_custom_property("blessed", int(not failures))
     blessing.set_string_custom_property(REASONS, "\n".join(failures))

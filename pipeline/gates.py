@@ -6,7 +6,7 @@ from cetnet_keras.spec.base import LocatedError, SpecModel
 
 
 class Gates(SpecModel):
-    """Bounds on the fused CTR over all test rows; a value on a bound passes. The defaults are our choice.
+    """Bounds on the fused CTR over all test rows, and on serving; a value on a bound passes. The defaults are our choice.
 
     The first run has the absolute bounds alone, a later one is also compared with the last blessed model on
     the same rows. Raises ValueError (pydantic's) where no value could pass.
@@ -18,6 +18,17 @@ class Gates(SpecModel):
     max_calibration: float = Field(2.0, gt=0, description="largest ratio of predicted to actual clicks")
     max_auc_drop: float = Field(0.005, ge=0, description="AUC that may be lost to the last blessed model")
     max_log_loss_rise: float = Field(0.01, ge=0, description="log loss that may be added to it")
+    max_latency_ms: float | None = Field(
+        None,
+        gt=0,
+        description="largest p99 of a gRPC request of one row, on the machine of the run; none by default",
+    )
+    max_model_mb: float | None = Field(
+        None, gt=0, description="largest size of the pushed model, in 10^6 bytes"
+    )
+    max_memory_mb: float | None = Field(
+        None, gt=0, description="most memory of a server that has it, 10^6 bytes"
+    )
 
     @model_validator(mode="after")
     def _some_calibration_passes(self) -> "Gates":

@@ -2,11 +2,10 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any
 
 import click
-
-_Command = TypeVar("_Command", bound=Callable[..., object])
 
 
 class FiniteRange(click.FloatRange):
@@ -26,13 +25,25 @@ max_bad_rows = click.option(
     show_default=True,
     help="Rows that do not fit, in all files together, that may be left out.",
 )
-_OPTIONS = (
+_GATES = (  # by their names in Gates
     click.option("--min-auc", type=FiniteRange(0, 1), help="AUC that a model has to reach to be pushed."),
     click.option(
         "--max-auc-drop",
         type=FiniteRange(0, 1),
         help="How far AUC may fall below the last blessed model's.",
     ),
+    click.option(
+        "--max-latency-ms",
+        type=FiniteRange(0, min_open=True),
+        help="Largest p99 of a gRPC request of one row, measured on this machine.",
+    ),
+    click.option("--max-model-mb", type=FiniteRange(0, min_open=True), help="Largest size of the model."),
+    click.option(
+        "--max-memory-mb", type=FiniteRange(0, min_open=True), help="Most memory of a server that has it."
+    ),
+)
+_GATE_NAMES = ("min_auc", "max_auc_drop", "max_latency_ms", "max_model_mb", "max_memory_mb")
+_OPTIONS = (
     click.option(
         "--allow-anomalies",
         is_flag=True,
@@ -42,14 +53,16 @@ _OPTIONS = (
 )
 
 
-def job_options(command: _Command) -> _Command:
-    """Adds min_auc and max_auc_drop (None where not given), allow_anomalies and max_bad_rows."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds `bounds` (arguments of Gates that were given; the others keep its defaults), allow_anomalies, max_bad_rows."""
 
+    @wraps(command)
+    def with_bounds(*args: Any, **options: Any) -> Any:
+        given = {name: options.pop(name) for name in _GATE_NAMES}
+        bounds = {name: value for name, value in given.items() if value is not None}
+        return command(*args, bounds=bounds, **options)
 
-def gate_bounds(min_auc: float | None, max_auc_drop: float | None) -> dict[str, float]:
-    """The arguments of Gates that were given; the others keep its defaults."""
-    given = {"min_auc": min_auc, "max_auc_drop": max_auc_drop}
-    return {name: value for name, value in given.items() if value is not None}
+    decorated: Callable[..., Any] = with_bounds
+    for option in reversed((*_GATES, *_OPTIONS)):
+        decorated = option(decorated)
+    return decorated

@@ -19,7 +19,7 @@ from cetnet_keras.spec import DataSpec, ModelSpec
 from pipeline.artifacts import required_outputs
 from pipeline.create_pipeline import Job, create_pipeline
 from pipeline.evaluation import metrics_document, read_metrics
-from pipeline.gate_components import REASONS
+from pipeline.gate_components import REASONS, SERVED
 from pipeline.gates import Gates
 from pipeline.ingest import input_error_in
 from pipeline.ingest.executor import BAD_ROWS
@@ -145,13 +145,15 @@ def _watched(progress: Progress) -> Iterator[None]:
 
 
 def _metrics(spec: DataSpec, database: Path) -> dict[str, Any]:
-    parity = required_outputs(database, spec.name, "ParityGate").artifacts["blessing"][0]
-    parity_reasons = parity.custom_properties[REASONS].string_value.splitlines()
+    parity = required_outputs(database, spec.name, "ParityGate")
+    blessing, served = parity.artifacts["blessing"][0], parity.folder("blessing") / SERVED
+    parity_reasons = blessing.custom_properties[REASONS].string_value.splitlines()
     evaluation = required_outputs(database, spec.name, "Evaluator").folder("evaluation")
     document = metrics_document(read_metrics(evaluation))
-    document["reasons"] += [f"parity: {reason}" for reason in parity_reasons]
+    document["reasons"] += parity_reasons
     document["blessed"] = document["blessed"] and not document["reasons"]
     bad_rows = required_outputs(database, spec.name, "ExampleGen").folder("examples") / BAD_ROWS
+    document["served"] = json.loads(served.read_text(encoding="utf-8")) if served.exists() else None
     document["bad_rows"] = json.loads(bad_rows.read_text(encoding="utf-8"))
     return document
 

@@ -17,7 +17,6 @@ from cetnet_keras.cetnet import CETNet
 from cetnet_keras.oov import replace_by_oov
 from cetnet_keras.optimizers import LazyAdam, RowWiseAdagrad
 from cetnet_keras.spec import ROW_KEY, DataSpec, ModelSpec, TrainingSpec, parse_spec
-from cetnet_keras.spec.raw import MISSING
 from cetnet_keras.weight_average import WeightAverage
 from pipeline.dataset import dense_batch, inputs_of, records, transformed_batches
 from pipeline.divergence import diverged, is_divergence
@@ -34,7 +33,8 @@ from pipeline.transform import (
     slice_vocabulary,
     vocabulary_sizes,
 )
-from serving.signatures import DTYPES, ServableModel
+from pipeline.warmup_rows import warmup_requests
+from serving.signatures import ServableModel
 from serving.warmup import write_warmup
 
 OFFLINE_SCORES = "offline_scores.npz"  # in the model run's folder: what the parity gate compares with
@@ -79,12 +79,16 @@ def run_fn(fn_args: FnArgs) -> None:
     held_out = EvalSplit.read(spec, transformed_batches(fn_args.eval_files, transformed, EVAL_BATCH))
     tables = TableWatch(model)
     fit = train(model, model_spec.training, fn_args.train_files, transformed, held_out, run_dir)
+    if model_spec.serving.table_dtype != "float32":
+        model.compress_tables(model_spec.serving.table_dtype)
     if model_spec.training.calibrate:
         model.calibrate(held_out.inputs, held_out.label, held_out.weight)
         logging.info("Calibration on the eval split: %s", model.calibration.get_weights())
     _record(model, model_spec.training, fit, tables, held_out).write(run_dir)
     _write_offline_scores(model, spec, fn_args.eval_files, transformed, run_dir / OFFLINE_SCORES)
     _export(model, transformed, config, run_dir, fn_args.serving_model_dir)
+    requests = warmup_requests(spec, transformed, model_spec.serving.warmup_batch_sizes)
+    write_warmup(Path(fn_args.serving_model_dir), requests)
 
 
 def _tokens_of(spec: DataSpec, transformed: tft.TFTransformOutput, owner: str) -> list[str]:
@@ -260,25 +264,8 @@ def _export(
     values = {key: _most_frequent(spec, transformed, key) for key in slice_keys(spec)}
     servable = ServableModel(model, ServingTransform(spec, transformed), values, assets)
     servable.save(path)
-    write_warmup(Path(path), warmup_requests(spec))
 
 
 def _most_frequent(spec: DataSpec, transformed: tft.TFTransformOutput, key: str) -> list[str]:
     values = transformed.vocabulary_by_name(slice_vocabulary(spec, key))
     return [value.decode() for value in values[: spec.slice_top]]
-
-
-def warmup_requests(spec: DataSpec) -> list[tuple[str, dict[str, np.ndarray]]]:
-    """One request a signature that clients call, with nothing known of the row: it builds every kernel that is needed."""
-    row = {
-        name: np.full(
-            [1, *(size or 1 for size in spec.raw_shapes[name])],
-            MISSING[raw_type],
-            DTYPES[raw_type].as_numpy_dtype,
-        )
-        for name, raw_type in spec.raw_types.items()
-    }
-    candidates = spec.with_role("candidate")
-    rank = {name: value[:, np.newaxis] if name in candidates else value for name, value in row.items()}
-    requests = [("serving_default", row), ("explain", row)]
-    return [*requests, ("rank", rank)] if candidates else requests

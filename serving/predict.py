@@ -1,5 +1,6 @@
 """PredictionService.Predict on a loaded model: the checks of a stock server, in its order and words."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,6 +13,14 @@ from serving.metadata import DEFAULT_SIGNATURE, ELEMENT_TYPES
 from serving.model import Model
 from serving.status import Code, StatusError, invalid
 
+_REGULAR = (
+    "float",
+    "double",
+    "int32",
+    "int64",
+    "bool",
+    "string",
+)  # what a value of theirs is, no parser changes
 _MOST_BYTES = 2**31  # of one parsed tensor, as of a message: a shape alone must not take the machine's memory
 
 
@@ -78,6 +87,9 @@ def _input_arrays(definition: Any, sent: Mapping[str, Any]) -> dict[str, np.ndar
 
 def _parse_tensor(alias: str, proto: Any) -> np.ndarray:
     """TensorFlow's parser and not tf.make_ndarray, which reads short, long and misplaced values otherwise."""
+    array = regular_array(proto)
+    if array is not None:
+        return array
     elements = 1
     for dim in proto.tensor_shape.dim:
         elements *= max(dim.size, 0)
@@ -89,6 +101,29 @@ def _parse_tensor(alias: str, proto: Any) -> np.ndarray:
         except (tf.errors.OpError, TypeError):  # TypeError: no such type
             pass
     raise invalid(f"tensor parsing error: {alias}")
+
+
+def regular_array(proto: Any) -> np.ndarray | None:
+    """The array of a TensorProto with one value an element where it belongs, as clients write them; None of any other.
+
+    TensorFlow's parser says the same of it and takes 0.15 ms, for each input of each request.
+    """
+    kind = ELEMENT_TYPES.get(proto.dtype)
+    if kind is None or kind.name not in _REGULAR or proto.tensor_shape.unknown_rank:
+        return None
+    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
+    size = math.prod(shape)
+    if min(shape, default=1) < 1:
+        return None
+    if proto.tensor_content:
+        wide = kind.name != "string" and len(proto.tensor_content) == size * np.dtype(kind.numpy).itemsize
+        return np.frombuffer(proto.tensor_content, kind.numpy).reshape(shape) if wide else None
+    values = getattr(proto, str(kind.field))
+    if len(values) != size:
+        return None
+    array: np.ndarray = np.empty(size, kind.numpy)
+    array[:] = values
+    return array.reshape(shape)
 
 
 def _outputs(definition: Any, wanted: Iterable[str]) -> list[str]:

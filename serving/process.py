@@ -12,15 +12,35 @@ from typing import NamedTuple
 from cetnet_keras.errors import WorkFailed
 
 
-class Addresses(NamedTuple):
-    """Where a server listens, host:port each."""
+class ServerProcess(NamedTuple):
+    """A server that runs; its figures are read off Linux' /proc."""
 
-    rest: str
-    grpc: str
+    rest: str  # host:port
+    grpc: str  # host:port
+    pid: int
+
+    def peak_memory(self) -> int:
+        """The most bytes that it has had in memory so far."""
+        return self._status("VmHWM")
+
+    def memory(self) -> int:
+        """The bytes that it has in memory now."""
+        return self._status("VmRSS")
+
+    def cpu_seconds(self) -> float:
+        """The CPU time that it has used so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(") ")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime, stime
+
+    def _status(self, key: str) -> int:
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
+        found = re.search(rf"{key}:\s*(\d+) kB", status)
+        assert found is not None, status
+        return int(found[1]) * 1024
 
 
 @contextmanager
-def server_process(base_path: Path, name: str, log: Path) -> Iterator[Addresses]:
+def server_process(base_path: Path, name: str, log: Path) -> Iterator[ServerProcess]:
     """Runs `cetnet serve` on free ports for the length of a `with` block.
 
     Args:
@@ -45,7 +65,7 @@ def server_process(base_path: Path, name: str, log: Path) -> Iterator[Addresses]
                 re.search(rf"{kind}\S*\s+(?:\w+://)?(\S+:\d+)", "".join(seen)) for kind in ("REST", "gRPC")
             )
             if "ready" in "".join(seen) and rest and grpc:
-                yield Addresses(rest[1], grpc[1])
+                yield ServerProcess(rest[1], grpc[1], process.pid)
                 return
         raise WorkFailed(
             f"{base_path}: the server ended before it was ready: {process.stderr.read().strip()}"

@@ -145,6 +145,20 @@ class TrainingSpec(SpecModel):
     seed: int = Field(default=42, ge=0, le=2**31 - 1, description="of initial values, shuffling and dropout")
 
 
+class ServingSpec(SpecModel):
+    """What the pushed model is made like."""
+
+    table_dtype: Literal["float32", "float16", "int8"] = Field(
+        default="float32",
+        description="how embedding rows are stored in it; int8 has one scale a row. Evaluation and gates see the same",
+    )
+    warmup_batch_sizes: list[Count] = Field(
+        default=[1, 100],
+        max_length=100,
+        description="rows of the warm-up requests of each signature, and candidates of those that rank; [] for none",
+    )
+
+
 class ModelSpec(SpecModel):
     """The whole of model.yaml; an empty file is a sound model."""
 
@@ -162,6 +176,9 @@ class ModelSpec(SpecModel):
         description="whether all members read the embedding rows of the first: an ablation, which needs one embedding_dim",
     )
     training: TrainingSpec = Field(default_factory=TrainingSpec, description="how training runs")
+    serving: ServingSpec = Field(
+        default_factory=ServingSpec, description="what the pushed model is made like"
+    )
 
     @model_validator(mode="after")
     def _shared_tables_stop_together(self) -> "ModelSpec":

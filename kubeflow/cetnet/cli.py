@@ -10,7 +10,7 @@ from cetnet_keras.errors import InputError
 from cetnet_keras.output import output_file, write_output
 from kubeflow.cetnet.option_types import ADDRESS, FOLDER, IMAGE, RESOURCE, SECRET, VolumeType
 from kubeflow.cetnet.options import Options
-from pipeline.job_options import FiniteRange, gate_bounds, job_options
+from pipeline.job_options import FiniteRange, job_options
 
 if TYPE_CHECKING:
     from cetnet_keras.spec import DataSpec
@@ -123,8 +123,7 @@ def compile_(
     model: Path | None,
     output: Path,
     target: str,
-    min_auc: float | None,
-    max_auc_drop: float | None,
+    bounds: dict[str, float],
     allow_anomalies: bool,
     max_bad_rows: int,
     **options: Any,
@@ -157,9 +156,8 @@ def compile_(
             from pipeline.create_pipeline import Job
             from pipeline.gates import Gates
 
-            gates = Gates(**gate_bounds(min_auc, max_auc_drop))
             sources = (spec, data_text, data.parent), (model_spec, model_text)
-            job = Job.of(*sources, gates, allow_anomalies, max_bad_rows)
+            job = Job.of(*sources, Gates(**bounds), allow_anomalies, max_bad_rows)
             package = compile_package(job, given)
         write_output(output, package.text())
         console.print(f"package  {output}", markup=False)

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError
 from cetnet_keras.errors import InputError
 from pipeline.run_record import RunRecord
 from pipeline.score_buckets import ScoreBuckets
+from pipeline.served_model import ServedModel
 from pipeline.training_record import Figure, Record, TrainingRecord
 
 FUSED = "fused"  # beside the members' names
@@ -50,6 +51,7 @@ class RunMetrics(Record):
     blessed: bool
     reasons: list[str]
     bad_rows: BadRows = BadRows()
+    served: ServedModel | None = None
     baseline: Metrics | None = None
 
 

@@ -23,6 +23,7 @@ _SECTIONS = {
     "members": "Members and fusion",
     "embeddings": "Embeddings",
     "data": "Data",
+    "serving": "Serving",
     "run": "What was run",
 }
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from cetnet_keras.spec import DataSpec, ModelSpec, parse_spec
 from pipeline.report.data import ColumnStatistics, Metrics, ReportData, SliceMetrics
+from pipeline.served_model import bounds_of_serving
 from pipeline.summary import METRIC_HEADS
 from pipeline.training_record import FeatureCoverage
 
@@ -55,6 +56,9 @@ def gate_rows(data: ReportData) -> Iterator[GateRow]:
     differences = [reason for reason in data.metrics.reasons if reason.startswith("parity: ")]
     found = "other" if differences else "the same"
     yield GateRow("a fresh server's answers against training", found, "the same to 1e-5", not differences)
+    for what, measured, bound in bounds_of_serving(data.metrics.served, gates):
+        if bound is not None:
+            yield _between(what, measured, -math.inf, bound)
 
 
 def _between(what: str, found: float | None, low: float, high: float) -> GateRow:

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
 
-from cetnet_keras import DataSpec, FeatureEmbedding
+from cetnet_keras import CETNet, DataSpec, FeatureEmbedding
 from cetnet_keras.embeddings import EmbeddingTable, ZeroRows, candidate_of, field_names
 
 MakeSpec = Callable[..., DataSpec]
@@ -179,6 +181,38 @@ def test_contract(
     layer: FeatureEmbedding, batch: Any, assert_layer_contract: Callable[..., None], tmp_path: Path
 ) -> None:
     assert_layer_contract(layer, [batch], tmp_path)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(-30, 30))
+def test_a_stored_row_is_off_by_half_a_step_of_its_own_at_most(seed: int, exponent: int) -> None:
+    rows = (np.random.default_rng(seed).normal(size=(4, 5)) * 10.0**exponent).astype(np.float32)
+    rows[0], rows[1] = 0, rows[1] / 1000  # padding, and a row of another size than its neighbours
+    found = stored(rows, "int8")
+    step = np.abs(rows).max(axis=1, keepdims=True) / 127
+    assert (np.abs(found - rows) <= 0.5001 * step).all() and (found[0] == 0).all()
+    if exponent == 0:
+        np.testing.assert_allclose(stored(rows, "float16"), rows, rtol=1e-3, atol=1e-7)  # subnormal
+
+
+def stored(rows: np.ndarray, dtype: str) -> np.ndarray:
+    """What a table gives back once it is stored as another type."""
+    table = EmbeddingTable(*rows.shape, name="table")
+    table.build(None)
+    table.set_weights([rows])
+    table.compress(dtype)
+    assert table.stored is not None and table.stored.dtype.name == dtype
+    return table(tf.range(len(rows))).numpy()
+
+
+def test_a_model_with_stored_tables_predicts_much_the_same_from_a_quarter_of_their_size(
+    spec: DataSpec, sizes: dict[str, int], batch: dict[str, np.ndarray], tiny_members: list[dict[str, Any]]
+) -> None:
+    model = CETNet(spec, sizes, tiny_members)
+    before = model.predict(batch, verbose=0)["ctr"]
+    model.compress_tables("int8")
+    after = model.predict(batch, verbose=0)["ctr"]
+    assert 0 < np.abs(after - before).max() < 1e-3
+    assert [table.stored.dtype for table in model.embedding_tables] == [tf.int8] * len(model.embedding_tables)
 
 
 def test_contract_of_the_table(assert_layer_contract: Callable[..., None], tmp_path: Path) -> None:

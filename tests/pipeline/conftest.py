@@ -48,6 +48,7 @@ members:
   - {type: din, embedding_dim: 4, hidden: [8], attention_hidden: [4]}
   - {type: dcnv2, name: cross, embedding_dim: 4, hidden: [8], cross_layers: 1}
 training: {batch_size: 64, epochs: 1, learning_rate: 0.02}
+serving: {table_dtype: int8, warmup_batch_sizes: [1, 30]}
 """
 USERS = ["", "007", "7", "1e730941", *(f"u{n}" for n in range(16))]
 ITEMS = ["007", "7", "1e730941", "i\u00e9", *(f"i{n}" for n in range(12))]

@@ -16,6 +16,7 @@ from pipeline.gates import Gates
 from pipeline.report.data import Metrics, ReportData
 from pipeline.report.page import render, write_page
 from pipeline.report.tables import auc_error, fusion_sentence, gate_rows, slice_rows, training_sentence
+from pipeline.served_model import Latency, ServedModel
 
 EVIL = "<script>alert('$x^2$')</script> & \"quotes\" \u202e"
 
@@ -148,6 +149,26 @@ def test_a_gate_passes_on_its_bound_and_fails_where_nothing_was_measured(
     nothing = data.metrics.model_copy(update={"fused": Metrics(rows=4, calibration=math.nan)})
     found = list(gate_rows(report_of(rows, metrics=nothing)))
     assert [(row.found, row.passed) for row in found][:2] == [("n/a", False)] * 2
+
+
+def test_bounds_on_serving_are_gates_where_they_are_given(scored: Any, report_of: Any, run_of: Any) -> None:
+    rows, latency = scored(), Latency(p50=1.0, p99=3.0)
+    served = ServedModel(
+        rows=9,
+        largest_difference={"gRPC serving_default": 2e-7},
+        latency_ms={"gRPC serving_default": latency},
+        model_mb=5.0,
+        memory_mb=700.0,
+    )
+    metrics = report_of(rows).metrics.model_copy(update={"served": served})
+    gates = Gates(max_latency_ms=2.0, max_memory_mb=700.0)
+    data = report_of(rows, metrics=metrics, run=run_of(["dhen", "dcnv2"], gates=gates))
+    found = [(row.what, row.found, row.passed) for row in gate_rows(data)][-2:]
+    assert found == [
+        ("p99 of a gRPC request of one row, ms", "3.0000", False),
+        ("memory of its server, MB", "700.0000", True),
+    ]
+    assert "2e-07" in render(data) and "700 MB at most" in render(data)
 
 
 def test_what_was_run_is_there_in_full(sound: ReportData, page: Page) -> None:

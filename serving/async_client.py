@@ -61,11 +61,15 @@ class AsyncClient:
         deadline: seconds that a call may take where it does not say.
         retry: how often and when an attempt is repeated that could not reach the server.
         in_flight: requests that a call has under way at once, where its input takes several.
+    Raises:
+        InputError: `in_flight` is below 1.
     """
 
     def __init__(
         self, backend: Backend, deadline: float = 30.0, retry: Retry = DEFAULT_RETRY, in_flight: int = 4
     ) -> None:
+        if in_flight < 1:
+            raise InputError(f"in_flight: found {in_flight}, expected 1 or more")
         self._backend, self._deadline, self._retry, self._in_flight = backend, deadline, retry, in_flight
         self._metadata: ModelMetadata | None = None
 

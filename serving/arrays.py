@@ -1,6 +1,7 @@
 """Turns what a caller hands to `predict` into arrays of exactly the types that a signature takes."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from reprlib import repr  # a value of a row may be long
 from typing import Any
 
 import numpy as np
@@ -189,7 +190,7 @@ def _padded(value: Any, sizes: Sequence[int]) -> Any:
     if _is_missing(value):
         value = []
     elif not isinstance(value, list | tuple | np.ndarray):
-        raise ValueError(f"found {value!r} and no list")
+        raise ValueError(f"found {repr(value)} and no list")
     elif sizes[0] not in (-1, len(value)):
         raise ValueError(f"found a list of {len(value)}")
     return _stacked([_padded(item, sizes[1:]) for item in value], sizes[1:], max(sizes[0], 0))
@@ -216,7 +217,7 @@ def _converted(
                 continue
             if not _is_missing(value) or dtype.kind not in MISSING:
                 row = _row(objects, index, rows_before)
-                found = f"found {value!r} ({type(value).__name__})"
+                found = f"found {repr(value)} ({type(value).__name__})"
                 raise InputError(f"input {name}, row {row}: {found}, the signature takes {info.dtype}")
             values[index] = MISSING[dtype.kind]
     if dtype.kind == "O":

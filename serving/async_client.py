@@ -14,9 +14,14 @@ from serving.client_errors import BadAnswer, Refused
 from serving.metadata import DEFAULT_SIGNATURE, ModelMetadata, Signature, VersionStatus
 from serving.ranking import RANK, rank_request
 from serving.retry import DEFAULT_RETRY, Deadline, Retry, tried
+from serving.status import Code
 from serving.tables import Table
 
 BATCH_SIZE = 1024
+_MISFITS = (
+    Code.INVALID_ARGUMENT,
+    Code.FAILED_PRECONDITION,
+)  # of a request to another signature than it was made for
 _Result = TypeVar("_Result")
 _Arrays = dict[str, np.ndarray]
 
@@ -157,7 +162,9 @@ class AsyncClient:
             return await ask(known)
         try:
             return await ask(known)
-        except (InputError, Refused, BadAnswer):
+        except (InputError, Refused, BadAnswer) as error:
+            if isinstance(error, Refused) and error.code not in _MISFITS:
+                raise
             self._metadata = await self._tried(self._backend.metadata, limit)
             if self._metadata.signatures == known.signatures:
                 raise

@@ -48,12 +48,12 @@ class GrpcBackend:
     """
 
     def __init__(self, target: str, name: str, version: int | None, blocking: bool) -> None:
-        self.target, self.name, self.blocking = target, name, blocking
+        parsed = parse_target(target)
+        self.target, self.name, self.blocking = parsed.address, name, blocking
         self._version = version
-        local = parse_target(target).is_local
-        options = (*_OPTIONS, ("grpc.enable_http_proxy", 0)) if local else _OPTIONS
+        options = (*_OPTIONS, ("grpc.enable_http_proxy", 0)) if parsed.is_local else _OPTIONS
         open_channel: Any = grpc.insecure_channel if blocking else grpc.aio.insecure_channel
-        self._channel = open_channel(target, options=options)
+        self._channel = open_channel(self.target, options=options)
 
     async def close(self) -> None:
         """Closes the channel."""

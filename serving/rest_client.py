@@ -4,7 +4,8 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
@@ -43,11 +44,12 @@ class RestBackend:
     """
 
     def __init__(self, target: str, name: str, version: int | None, blocking: bool) -> None:
-        self.target, self.name, self.blocking = target, name, blocking
-        self._url = f"http://{target}/v1/models/{quote(name, safe='')}"
+        parsed = parse_target(target)
+        self.target, self.name, self.blocking = parsed.address, name, blocking
+        self._url = f"http://{self.target}/v1/models/{quote(name, safe='')}"
         if version is not None:
             self._url += f"/versions/{version}"
-        proxies = not parse_target(target).is_local  # a proxy cannot reach a local server
+        proxies = not parsed.is_local  # a proxy cannot reach a local server
         self._session: httpx.Client | httpx.AsyncClient
         self._session = httpx.Client(trust_env=proxies) if blocking else httpx.AsyncClient(trust_env=proxies)
 
@@ -66,37 +68,41 @@ class RestBackend:
         answer = await self._call(
             "POST", ":predict", timeout, {"signature_name": signature, "inputs": columns}
         )
-        try:
+        with self._reading(f"the outputs of signature {signature}"):
             outputs = answer["outputs"]
             if len(known.outputs) == 1:  # a single output comes without its name
                 outputs = {name: outputs for name in known.outputs}
             return {name: _array(outputs[name], info) for name, info in known.outputs.items()}
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise BadAnswer(
-                f"{self.target}: the answer has not the outputs of signature {signature}"
-            ) from error
 
     async def metadata(self, timeout: float) -> ModelMetadata:
         """Signatures of the version that answers."""
         answer = await self._call("GET", "/metadata", timeout)
-        found = answer["metadata"]["signature_def"]["signature_def"]
-        spec = answer["model_spec"]
-        return ModelMetadata(
-            spec["name"], int(spec["version"]), {key: _signature(item) for key, item in found.items()}
-        )
+        with self._reading("a model's metadata"):
+            found = answer["metadata"]["signature_def"]["signature_def"]
+            spec = answer["model_spec"]
+            signatures = {key: _signature(item) for key, item in found.items()}
+            return ModelMetadata(spec["name"], int(spec["version"]), signatures)
 
     async def status(self, timeout: float) -> list[VersionStatus]:
         """The state of the model's versions, newest first."""
         answer = await self._call("GET", "", timeout)
-        return [
-            VersionStatus(
-                int(entry["version"]),
-                entry["state"],
-                entry["status"]["error_code"],
-                entry["status"]["error_message"],
-            )
-            for entry in answer["model_version_status"]
-        ]
+        with self._reading("the status of a model's versions"):
+            return [
+                VersionStatus(
+                    int(entry["version"]),
+                    entry["state"],
+                    entry["status"]["error_code"],
+                    entry["status"]["error_message"],
+                )
+                for entry in answer["model_version_status"]
+            ]
+
+    @contextmanager
+    def _reading(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise BadAnswer(f"{self.target}: the answer is not {what}; is it a model server?") from error
 
     async def _call(self, method: str, path: str, timeout: float, body: Any = None) -> Any:
         content = None if body is None else json.dumps(body, ensure_ascii=False).encode("utf-8")
@@ -105,7 +111,7 @@ class RestBackend:
             found = await self._sent(request, timeout)
         except (httpx.TimeoutException, asyncio.TimeoutError) as error:
             raise TimedOut(f"{self.target} did not answer in time") from error
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             reason = str(error) or type(error).__name__
             raise Unreachable(
                 f"{self.target} cannot be reached over REST ({reason}); is the server there?"

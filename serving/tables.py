@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from reprlib import repr  # a row may be long
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -78,7 +79,9 @@ def _columns_of_rows(
 ) -> dict[str, list[Any]]:
     for number, row in enumerate(rows, 1):
         if not isinstance(row, Mapping):
-            raise InputError(f"{taker}, row {number}: found {row!r}, expected a dict of the row's features")
+            raise InputError(
+                f"{taker}, row {number}: found {repr(row)}, expected a dict of the row's features"
+            )
         lacking = [name for name in known if name not in row]
         if lacking:  # read as nothing known, a misspelt key would cost quality in silence
             raise InputError(

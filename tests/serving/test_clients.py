@@ -175,7 +175,7 @@ def test_a_target_where_nothing_listens(kind: str, open_client: Open) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         target = f"127.0.0.1:{unused.getsockname()[1]}"
-        message = f"{target} cannot be reached over {kind[-4:]} .*(refused|connection attempts failed)"
+        message = f"{target} cannot be reached over {kind[-4:]} .*([Rr]efused|connection attempts failed)"
         with pytest.raises(Unreachable, match=message):
             open_client(KINDS[kind], target, "clicks").status()
 
@@ -241,7 +241,14 @@ def test_connect_refuses_a_model_that_is_not_served_and_a_dead_target(
         open_client(connected, "127.0.0.1:1")
 
 
-def test_a_server_of_something_else_is_told_apart() -> None:
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"hi", "answered 200 and no JSON: is it a model server"),
+        (b'{"ok": 1}', "the answer is not the status of a model's versions; is it a model server"),
+    ],
+)
+def test_a_server_of_something_else_is_told_apart(body: bytes, message: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         client = RestClient(f"127.0.0.1:{other.getsockname()[1]}", "clicks", deadline=30)
 
@@ -249,11 +256,12 @@ def test_a_server_of_something_else_is_told_apart() -> None:
             connection, _ = other.accept()
             with connection:
                 connection.recv(65536)
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi")
+                head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+                connection.sendall(head.encode() + body)
 
         thread = threading.Thread(target=answer)
         thread.start()
-        with pytest.raises(BadAnswer, match="answered 200 and no JSON: is it a model server"):
+        with pytest.raises(BadAnswer, match=message):
             client.status()
         thread.join()
         client.close()

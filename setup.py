@@ -14,7 +14,7 @@ keras = [  # the model library: neither TFX nor Beam
     "tensorflow-recommenders>=0.7.7,<0.8",
 ]
 # the clients speak with a server without TensorFlow
-client = ["grpcio>=1.60", "protobuf>=3.20.3", "requests>=2.31"]
+client = ["grpcio>=1.60", "protobuf>=3.20.3", "httpx>=0.27"]
 serving = [
     *keras,
     *client,
@@ -92,6 +92,7 @@ setup(
             "ruff>=0.6",
             "mypy>=1.10",
             "types-PyYAML",
+            "requests>=2.31",  # a stock client of REST, for the tests
             "types-requests",
             "types-protobuf",
             "scikit-learn>=1.3",
@@ -103,7 +104,8 @@ setup(
             "doctor = cetnet_keras.doctor.cli:doctor",
             "spec = cetnet_keras.spec.cli:spec",
             "serve = serving.cli:serve",
-            "predict = serving.cli:predict",
+            "predict = serving.client_commands:predict",
+            "rank = serving.client_commands:rank",
             "run = pipeline.cli:run",
             "evaluate = pipeline.cli:evaluate",
             "report = pipeline.cli:report",

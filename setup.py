@@ -21,6 +21,7 @@ serving = [
     f"tensorflow-serving-api>=2.16.1,<2.17; {OLD}",
     f"tensorflow-serving-api>=2.19,<2.20; {NEW}",  # as tfx-bsl 1.21 has it
     "grpcio-health-checking>=1.48.2",  # the newest that takes the first stack's protobuf
+    "pyarrow>=10",  # the prediction log
     "uvicorn>=0.30",
 ]
 pipeline = [
@@ -28,7 +29,6 @@ pipeline = [
     f"tfx>=1.16,<1.17; {OLD}",
     f"tfx>=1.21,<1.22; {NEW}",
     "apache-beam>=2.56",
-    "pyarrow>=10",
     "jinja2>=3.1",  # the report
     "matplotlib>=3.8",  # its figures
     "tensorboard>=2.16",  # training writes for it, and TensorFlow 2.21 no longer brings it

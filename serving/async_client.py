@@ -4,18 +4,22 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
 from cetnet_keras.errors import InputError
 from serving.arrays import batches, joined, known_signature
 from serving.client_errors import BadAnswer, Refused
-from serving.metadata import DEFAULT_SIGNATURE, ModelMetadata, Signature, VersionStatus
-from serving.ranking import RANK, rank_request
+from serving.metadata import DEFAULT_SIGNATURE, ModelMetadata, Prediction, Signature, VersionStatus
+from serving.ranking import RANK, candidate_inputs, rank_request
 from serving.retry import DEFAULT_RETRY, Deadline, Retry, tried
 from serving.status import Code
 from serving.tables import Table
+
+if TYPE_CHECKING:
+    from serving.prediction_log import PredictionLog  # needs pyarrow
+
 
 BATCH_SIZE = 1024
 _MISFITS = (
@@ -41,7 +45,7 @@ class Backend(Protocol):
     name: str
     blocking: bool
 
-    async def predict(self, arrays: _Arrays, signature: str, known: Signature, timeout: float) -> _Arrays:
+    async def predict(self, arrays: _Arrays, signature: str, known: Signature, timeout: float) -> Prediction:
         """All outputs of a signature, which the metadata describes as `known`, for typed arrays."""
         ...
 
@@ -65,17 +69,24 @@ class AsyncClient:
         backend: the model to ask.
         deadline: seconds that a call may take where it does not say.
         retry: how often and when an attempt is repeated that could not reach the server.
+        log: gets what is asked and answered; who made it closes it.
         in_flight: requests that a call has under way at once, where its input takes several.
     Raises:
         InputError: `in_flight` is below 1.
     """
 
     def __init__(
-        self, backend: Backend, deadline: float = 30.0, retry: Retry = DEFAULT_RETRY, in_flight: int = 4
+        self,
+        backend: Backend,
+        deadline: float = 30.0,
+        retry: Retry = DEFAULT_RETRY,
+        log: "PredictionLog | None" = None,
+        in_flight: int = 4,
     ) -> None:
         if in_flight < 1:
             raise InputError(f"in_flight: found {in_flight}, expected 1 or more")
         self._backend, self._deadline, self._retry, self._in_flight = backend, deadline, retry, in_flight
+        self._log = log
         self._metadata: ModelMetadata | None = None
 
     @property
@@ -113,7 +124,7 @@ class AsyncClient:
         async def ask(metadata: ModelMetadata) -> _Arrays:
             known = known_signature(metadata, signature)
             parts = batches(inputs, known, signature, batch_size)
-            return joined(await self._all(parts, signature, known, limit))
+            return joined(await self._all(parts, signature, metadata, limit))
 
         return await self._with_metadata(ask, limit)
 
@@ -130,7 +141,7 @@ class AsyncClient:
         async def ask(metadata: ModelMetadata) -> np.ndarray:
             request = rank_request(context, candidates, metadata)
             parts = request.parts(batch_size)
-            answers = await self._all(parts, RANK, known_signature(metadata, RANK), limit)
+            answers = await self._all(parts, RANK, metadata, limit)
             return request.joined(answers, batch_size)
 
         return await self._with_metadata(ask, limit)
@@ -171,16 +182,19 @@ class AsyncClient:
         return await ask(self._metadata)
 
     async def _all(
-        self, parts: Iterable[_Arrays], signature: str, known: Signature, limit: Deadline
+        self, parts: Iterable[_Arrays], signature: str, metadata: ModelMetadata, limit: Deadline
     ) -> list[_Arrays]:
         """Answers to all parts, in order. A part is made when a request for it can be sent, not before."""
         numbered, answers = enumerate(parts), dict[int, _Arrays]()
+        known = known_signature(metadata, signature)
 
         async def work() -> None:
             for number, part in numbered:
-                answers[number] = await self._tried(
-                    partial(self._backend.predict, part, signature, known), limit
-                )
+                found = await self._tried(partial(self._backend.predict, part, signature, known), limit)
+                answers[number] = found.outputs
+                if self._log is not None:
+                    candidates = candidate_inputs(metadata, signature)
+                    self._log.add(self.name, found.version, signature, part, found.outputs, candidates)
 
         if self._backend.blocking:
             await work()

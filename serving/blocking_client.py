@@ -1,7 +1,7 @@
 """A client that returns when it has the answer: for scripts, threads, and services without an event loop."""
 
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -10,6 +10,10 @@ from serving.blocking import finished
 from serving.metadata import DEFAULT_SIGNATURE, ModelMetadata, VersionStatus
 from serving.retry import DEFAULT_RETRY, Retry
 from serving.tables import Table
+
+if TYPE_CHECKING:
+    from serving.prediction_log import PredictionLog  # needs pyarrow
+
 
 _Self = TypeVar("_Self", bound="Client")
 
@@ -21,10 +25,17 @@ class Client:
         backend: the model to ask.
         deadline: seconds that a call may take where it does not say.
         retry: how often and when an attempt is repeated that could not reach the server.
+        log: gets what is asked and answered; who made it closes it.
     """
 
-    def __init__(self, backend: Backend, deadline: float = 30.0, retry: Retry = DEFAULT_RETRY) -> None:
-        self._calls = AsyncClient(backend, deadline, retry)
+    def __init__(
+        self,
+        backend: Backend,
+        deadline: float = 30.0,
+        retry: Retry = DEFAULT_RETRY,
+        log: "PredictionLog | None" = None,
+    ) -> None:
+        self._calls = AsyncClient(backend, deadline, retry, log)
 
     @property
     def target(self) -> str:

@@ -6,11 +6,14 @@ import logging
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
+
+from cetnet_keras.errors import InputError
 
 if TYPE_CHECKING:
     from serving.server import ModelServer
@@ -35,6 +38,19 @@ _PORT = click.IntRange(0, 65535)
     type=click.Choice(["local", "tf-serving"]),
     help="tf-serving runs the stock tensorflow_model_server, which has to be on PATH.",
 )
+@click.option(
+    "--prediction-log",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder for Parquet files of what is asked and answered.",
+)
+@click.option(
+    "--prediction-log-rate",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Share of the requests that are logged.",
+)
 @click.option("--describe", is_flag=True, help="Show the signatures with a curl command for each, and end.")
 @click.pass_context
 def serve(
@@ -46,6 +62,8 @@ def serve(
     host: str,
     log: Path | None,
     engine: str,
+    prediction_log: Path | None,
+    prediction_log_rate: float,
     describe: bool,
 ) -> None:
     """Serves the newest version of a pushed model with TensorFlow Serving's paths, ports and messages.
@@ -74,14 +92,25 @@ def serve(
         if engine == "local":
             from serving.server import ModelServer
 
-            server = ModelServer(directory, name, host=host, rest_port=rest_port, grpc_port=grpc_port)
-            _serve_until_signal(server, show)
+            with ExitStack() as stack:
+                written = None
+                if prediction_log is not None:
+                    from serving.prediction_log import PredictionLog
+
+                    written = stack.enter_context(PredictionLog(prediction_log, prediction_log_rate))
+                ports = {"rest_port": rest_port, "grpc_port": grpc_port}
+                server = ModelServer(directory, name, host=host, log=written, **ports)
+                _serve_until_signal(server, show)
             return
         from serving.stock_server import StockServer
 
         if context.get_parameter_source("host") is not ParameterSource.DEFAULT:
             raise InputError(
                 "--host: a stock server listens on all addresses and has no option for it; leave it out"
+            )
+        if prediction_log is not None:
+            raise InputError(
+                "--prediction-log: a stock server has no such log; log in the client, or leave it out"
             )
         stock = StockServer(directory, name, rest_port=rest_port, grpc_port=grpc_port, log=log)
         code = _run_stock_server(stock, show)

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -18,6 +18,10 @@ from serving.rest_client import AsyncRestClient, RestClient
 from serving.retry import DEFAULT_RETRY, Deadline, Retry, tried
 from serving.status import Code
 from serving.target import Target, parse_target
+
+if TYPE_CHECKING:
+    from serving.prediction_log import PredictionLog  # needs pyarrow
+
 
 __all__ = [
     "AsyncClient",
@@ -59,7 +63,11 @@ class Predictor(Protocol):
 
 
 def connect(
-    target: str, name: str | None = None, deadline: float = 30.0, retry: Retry = DEFAULT_RETRY
+    target: str,
+    name: str | None = None,
+    deadline: float = 30.0,
+    retry: Retry = DEFAULT_RETRY,
+    log: "PredictionLog | None" = None,
 ) -> Client:
     """A client for a target, with a model that the server knows.
 
@@ -68,11 +76,12 @@ def connect(
         name: the model's name; None takes the one that a `cetnet serve` server tells, else `default`.
         deadline: seconds that a call may take where it does not say.
         retry: how often and when an attempt is repeated that could not reach the server.
+        log: gets what is asked and answered; who made it closes it.
     Raises:
         InputError: the target is no host:port, or the server has no such model.
         Unreachable: nothing answers there; TimedOut: not in time.
     """
-    options = {"deadline": deadline, "retry": retry}
+    options = {"deadline": deadline, "retry": retry, "log": log}
     found: Client = finished(_connected(RestClient, GrpcClient, target, name, options))
     return found
 
@@ -82,15 +91,16 @@ async def connect_async(
     name: str | None = None,
     deadline: float = 30.0,
     retry: Retry = DEFAULT_RETRY,
+    log: "PredictionLog | None" = None,
     in_flight: int = 4,
 ) -> AsyncClient:
     """As `connect`, for code with an event loop.
 
     Args:
-        target, name, deadline, retry: as `connect`.
+        target, name, deadline, retry, log: as `connect`.
         in_flight: requests that a call has under way at once, where its input takes several.
     """
-    options = {"deadline": deadline, "retry": retry, "in_flight": in_flight}
+    options = {"deadline": deadline, "retry": retry, "log": log, "in_flight": in_flight}
     found: AsyncClient = await _connected(AsyncRestClient, AsyncGrpcClient, target, name, options)
     return found
 

@@ -1,6 +1,6 @@
 """TensorFlow Serving's gRPC for clients that have neither TensorFlow nor its stubs."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import grpc
@@ -16,6 +16,7 @@ from serving.metadata import (
     ELEMENT_TYPE_NUMBER,
     ELEMENT_TYPES,
     ModelMetadata,
+    Prediction,
     Signature,
     TensorInfo,
     VersionStatus,
@@ -35,6 +36,9 @@ _OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
+
+if TYPE_CHECKING:
+    from serving.prediction_log import PredictionLog  # needs pyarrow
 
 
 class GrpcBackend:
@@ -61,14 +65,15 @@ class GrpcBackend:
 
     async def predict(
         self, arrays: dict[str, np.ndarray], signature: str, known: Signature, timeout: float
-    ) -> dict[str, np.ndarray]:
+    ) -> Prediction:
         """All outputs of a signature for typed arrays."""
         request = wire.PredictRequest()
         self._fill_spec(request, signature)
         for name, array in arrays.items():
             _fill_tensor(request.inputs[name], array)
         response = await self._call(_PREDICTION + "Predict", request, wire.PredictResponse, timeout)
-        return {name: tensor_array(proto) for name, proto in response.outputs.items()}
+        outputs = {name: tensor_array(proto) for name, proto in response.outputs.items()}
+        return Prediction(outputs, response.model_spec.version.value)
 
     async def metadata(self, timeout: float) -> ModelMetadata:
         """Signatures of the version that answers."""
@@ -129,6 +134,7 @@ class GrpcClient(Client):
         version: ask this version instead of the newest that is loaded.
         deadline: seconds that a call may take where it does not say.
         retry: how often and when an attempt is repeated that could not reach the server.
+        log: gets what is asked and answered.
     """
 
     def __init__(
@@ -138,15 +144,16 @@ class GrpcClient(Client):
         version: int | None = None,
         deadline: float = 30.0,
         retry: Retry = DEFAULT_RETRY,
+        log: "PredictionLog | None" = None,
     ) -> None:
-        super().__init__(GrpcBackend(target, name, version, blocking=True), deadline, retry)
+        super().__init__(GrpcBackend(target, name, version, blocking=True), deadline, retry, log)
 
 
 class AsyncGrpcClient(AsyncClient):
     """`GrpcClient` for code with an event loop, in which it is made.
 
     Args:
-        target, name, version, deadline, retry: as `GrpcClient`.
+        target, name, version, deadline, retry, log: as `GrpcClient`.
         in_flight: requests that a call has under way at once, where its input takes several.
     """
 
@@ -157,9 +164,10 @@ class AsyncGrpcClient(AsyncClient):
         version: int | None = None,
         deadline: float = 30.0,
         retry: Retry = DEFAULT_RETRY,
+        log: "PredictionLog | None" = None,
         in_flight: int = 4,
     ) -> None:
-        super().__init__(GrpcBackend(target, name, version, blocking=False), deadline, retry, in_flight)
+        super().__init__(GrpcBackend(target, name, version, blocking=False), deadline, retry, log, in_flight)
 
 
 def read_signature(proto: Any) -> Signature:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from serving.blocking_client import Client
-from serving.metadata import ModelMetadata, Signature, VersionStatus
+from serving.metadata import ModelMetadata, Prediction, Signature, VersionStatus
 from serving.model import Model
 from serving.version_folders import version_folder
 
@@ -21,9 +21,9 @@ class ModelBackend:
 
     async def predict(
         self, arrays: dict[str, np.ndarray], signature: str, known: Signature, timeout: float
-    ) -> dict[str, np.ndarray]:
+    ) -> Prediction:
         """All outputs of a signature for typed arrays."""
-        return self._model.run(signature, arrays, timeout=timeout)
+        return Prediction(self._model.run(signature, arrays, timeout=timeout), self._model.version)
 
     async def metadata(self, timeout: float) -> ModelMetadata:
         """Name, version and signatures."""

@@ -94,6 +94,13 @@ class ModelMetadata(NamedTuple):
     signatures: Mapping[str, Signature]
 
 
+class Prediction(NamedTuple):
+    """What a model answered."""
+
+    outputs: dict[str, np.ndarray]
+    version: int | None  # that answered; None where the protocol does not tell
+
+
 class VersionStatus(NamedTuple):
     """What GetModelStatus tells of one version: `state` is START, LOADING, AVAILABLE, UNLOADING or END."""
 

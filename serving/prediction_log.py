@@ -32,7 +32,7 @@ class Asked(NamedTuple):
     """One request that was answered."""
 
     model: str
-    version: int
+    version: int | None
     signature: str
     inputs: Arrays
     outputs: Arrays
@@ -71,7 +71,7 @@ class PredictionLog:
         self._folder, self._rate = folder, rate
         self._rows_per_file, self._seconds_per_file = rows_per_file, seconds_per_file
         self._waiting: queue.Queue[tuple[float, Asked] | None] = queue.Queue(most_waiting)
-        self._open: dict[tuple[str, int, str], _Part] = {}
+        self._open: dict[tuple[str, int | None, str], _Part] = {}
         _check_writable(folder)
         self._thread = threading.Thread(target=self._write_until_closed, name="prediction log", daemon=True)
         self._thread.start()
@@ -84,12 +84,33 @@ class PredictionLog:
     ) -> None:
         self.close()
 
-    def add(self, asked: Asked) -> None:
-        """Takes a request for the log, or leaves it out by chance or where too many wait."""
+    def add(
+        self,
+        model: str,
+        version: int | None,
+        signature: str,
+        inputs: Arrays,
+        outputs: Arrays,
+        candidates: Collection[str] = (),
+        when: float | None = None,
+    ) -> None:
+        """Takes a request for the log, or leaves it out by chance or where too many wait.
+
+        Args:
+            model, version, signature: what answered.
+            inputs, outputs: arrays by name, strings as bytes objects; they must not be changed later.
+            candidates: inputs with a dimension of candidates, [B, N, ...]; none but in a ranking.
+            when: seconds since 1970; now if left out.
+        """
         if self._rate < 1 and random.random() >= self._rate:
             return
         try:
-            self._waiting.put_nowait((time.time(), asked))
+            self._waiting.put_nowait(
+                (
+                    time.time() if when is None else when,
+                    Asked(model, version, signature, inputs, outputs, candidates),
+                )
+            )
         except queue.Full:
             self._drop(1, "requests come faster than they are written")
 
@@ -133,7 +154,7 @@ class PredictionLog:
         for key in [key for key, part in self._open.items() if part.began <= older_than]:
             self._end(key)
 
-    def _end(self, key: tuple[str, int, str]) -> None:
+    def _end(self, key: tuple[str, int | None, str]) -> None:
         _, version, signature = key
         part = self._open.pop(key)
         began = datetime.fromtimestamp(part.began, timezone.utc).strftime("%Y%m%dT%H%M%S")

@@ -87,6 +87,16 @@ def rank_features(metadata: ModelMetadata) -> RankFeatures:
     return RankFeatures(context, candidate)
 
 
+def candidate_inputs(metadata: ModelMetadata, signature: str) -> tuple[str, ...]:
+    """The inputs of a signature that have a dimension of candidates; none but those of `rank` have."""
+    if signature != RANK:
+        return ()
+    try:
+        return tuple(rank_features(metadata).candidate)
+    except InputError:  # a model of another kind has a signature of this name
+        return ()
+
+
 def rank_request(context: Table, candidates: Any, metadata: ModelMetadata) -> RankRequest:
     """Typed arrays for `rank`.
 

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, unquote
 
 import httpx
@@ -17,6 +17,7 @@ from serving.blocking_client import Client
 from serving.client_errors import BadAnswer, TimedOut, Unreachable, failure
 from serving.metadata import (
     ModelMetadata,
+    Prediction,
     Signature,
     TensorInfo,
     VersionStatus,
@@ -25,6 +26,9 @@ from serving.metadata import (
 from serving.retry import DEFAULT_RETRY, Retry
 from serving.status import HTTP_STATUS, Code
 from serving.target import parse_target
+
+if TYPE_CHECKING:
+    from serving.prediction_log import PredictionLog  # needs pyarrow
 
 
 class _Answer(NamedTuple):
@@ -46,6 +50,7 @@ class RestBackend:
     def __init__(self, target: str, name: str, version: int | None, blocking: bool) -> None:
         parsed = parse_target(target)
         self.target, self.name, self.blocking = parsed.address, name, blocking
+        self._version = version
         self._url = f"http://{self.target}/v1/models/{quote(name, safe='')}"
         if version is not None:
             self._url += f"/versions/{version}"
@@ -62,7 +67,7 @@ class RestBackend:
 
     async def predict(
         self, arrays: dict[str, np.ndarray], signature: str, known: Signature, timeout: float
-    ) -> dict[str, np.ndarray]:
+    ) -> Prediction:
         """All outputs of a signature for typed arrays; numbers keep their exact bits."""
         columns = {name: json_value(array) for name, array in arrays.items()}
         answer = await self._call(
@@ -72,7 +77,8 @@ class RestBackend:
             outputs = answer["outputs"]
             if len(known.outputs) == 1:  # a single output comes without its name
                 outputs = {name: outputs for name in known.outputs}
-            return {name: _array(outputs[name], info) for name, info in known.outputs.items()}
+            arrays = {name: _array(outputs[name], info) for name, info in known.outputs.items()}
+            return Prediction(arrays, self._version)
 
     async def metadata(self, timeout: float) -> ModelMetadata:
         """Signatures of the version that answers."""
@@ -166,6 +172,7 @@ class RestClient(Client):
         version: ask this version instead of the newest that is loaded.
         deadline: seconds that a call may take where it does not say.
         retry: how often and when an attempt is repeated that could not reach the server.
+        log: gets what is asked and answered.
     """
 
     def __init__(
@@ -175,15 +182,16 @@ class RestClient(Client):
         version: int | None = None,
         deadline: float = 30.0,
         retry: Retry = DEFAULT_RETRY,
+        log: "PredictionLog | None" = None,
     ) -> None:
-        super().__init__(RestBackend(target, name, version, blocking=True), deadline, retry)
+        super().__init__(RestBackend(target, name, version, blocking=True), deadline, retry, log)
 
 
 class AsyncRestClient(AsyncClient):
     """`RestClient` for code with an event loop.
 
     Args:
-        target, name, version, deadline, retry: as `RestClient`.
+        target, name, version, deadline, retry, log: as `RestClient`.
         in_flight: requests that a call has under way at once, where its input takes several.
     """
 
@@ -194,9 +202,10 @@ class AsyncRestClient(AsyncClient):
         version: int | None = None,
         deadline: float = 30.0,
         retry: Retry = DEFAULT_RETRY,
+        log: "PredictionLog | None" = None,
         in_flight: int = 4,
     ) -> None:
-        super().__init__(RestBackend(target, name, version, blocking=False), deadline, retry, in_flight)
+        super().__init__(RestBackend(target, name, version, blocking=False), deadline, retry, log, in_flight)
 
 
 def _code(http_status: int) -> Code:

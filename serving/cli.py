@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import signal
-import threading
-from collections.abc import Callable
-from contextlib import ExitStack
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,13 +118,16 @@ def serve(
 
 
 def _serve_until_signal(server: ModelServer, show: Callable[[str], None]) -> None:
-    stop = threading.Event()
+    # a lock that a handler releases is not enough: a signal just before the wait begins would not end it
+    woken, waker = socket.socketpair()
+    waker.setblocking(False)
+    signal.set_wakeup_fd(waker.fileno())
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    with server:
+        signal.signal(number, lambda *_: None)
+    with woken, waker, server:
         logging.getLogger("serving").addHandler(_Shown(show))  # swaps and failed loads, from here on
         show(_ready(server))
-        stop.wait()
+        woken.recv(1)
 
 
 def _run_stock_server(server: StockServer, show: Callable[[str], None]) -> int:

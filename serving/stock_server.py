@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -79,8 +79,9 @@ class StockServer:
                 "it; without --engine this command serves the model itself"
             )
         check_base_path(self._base_path)
-        for protocol, port in self._ports.items():  # a stock server goes on without a REST port that is taken
-            with closing(reserve(_EVERYWHERE, port, protocol)) as reserved:
+        with ExitStack() as held:  # a stock server goes on without a REST port that is taken
+            for protocol, port in self._ports.items():
+                reserved = held.enter_context(closing(reserve(_EVERYWHERE, port, protocol)))
                 self._ports[protocol] = reserved.getsockname()[1]
         with ExitStack() as undo:
             folder = Path(undo.enter_context(tempfile.TemporaryDirectory()))
@@ -101,7 +102,11 @@ class StockServer:
     def wait(self) -> int:
         """Waits for its end and returns its exit code, 128 + the number of the signal that ended it."""
         assert self._process is not None
-        code = self._process.wait()
+        while (code := self._process.poll()) is None:
+            with suppress(
+                subprocess.TimeoutExpired
+            ):  # a handler runs between two waits, not in one that goes on
+                self._process.wait(_PAUSE)
         self._undo.close()
         return code if code >= 0 else 128 - code
 

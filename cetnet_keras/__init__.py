@@ -35,6 +35,7 @@ _HOME = {
     "group_auc": "metrics",
     "load_data_spec": "spec",
     "load_model_spec": "spec",
+    "one_member": "single_member",
     "register_member": "members",
     "replace_by_oov": "oov",
     "symmetric_kl": "collaboration",

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from cetnet_keras.cetnet import CETNet
-from cetnet_keras.one_member import one_member
+from cetnet_keras.single_member import one_member
 from cetnet_keras.spec import DataSpec, ModelSpec
 from pipeline.artifacts import required_outputs
 from pipeline.dataset import transformed_batches

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cetnet_keras import CETNet, DataSpec, LazyAdam, Member, MemberOutput
+from cetnet_keras import CETNet, DataSpec, LazyAdam, Member, MemberOutput, one_member
 from cetnet_keras.behaviours import flat_fields
 from cetnet_keras.cetnet import default_members
 from cetnet_keras.embeddings import EmbeddedFeatures, field_names
@@ -114,3 +114,18 @@ def test_members_of_unequal_width_share_no_tables(
     members = [member | {"embedding_dim": 4 * (i + 1)} for i, member in enumerate(tiny_members)]
     with pytest.raises(ValueError, match=r"need one embedding_dim .* Received: \[4, 8, 12\]; give them one"):
         CETNet(spec, sizes, members, shared_tables=True)
+
+
+def test_a_member_taken_out_of_an_ensemble_says_what_it_said_there(
+    spec: DataSpec, sizes: dict[str, int], batch: dict[str, np.ndarray], tiny_members: list[dict[str, Any]]
+) -> None:
+    ensemble = CETNet(spec, sizes, tiny_members)
+    expected = ensemble(batch)["member_ctr"]
+    for place, name in enumerate(ensemble.member_names):
+        alone = one_member(ensemble, name)
+        found = alone(batch)
+        np.testing.assert_allclose(found["ctr"], expected[:, place], atol=1e-6)
+        assert alone.member_names == (name,) and found["member_ctr"].shape == (3, 1)
+        assert alone.count_params() < ensemble.count_params()
+    with pytest.raises(ValueError, match="must be one of din, dhen, dcnv2. Received: 'mlp'"):
+        one_member(ensemble, "mlp")

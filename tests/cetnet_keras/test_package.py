@@ -27,6 +27,7 @@ PUBLIC = [
     "group_auc",
     "load_data_spec",
     "load_model_spec",
+    "one_member",
     "register_member",
     "replace_by_oov",
     "symmetric_kl",

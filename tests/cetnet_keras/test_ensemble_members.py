@@ -127,5 +127,5 @@ def test_a_member_taken_out_of_an_ensemble_says_what_it_said_there(
         np.testing.assert_allclose(found["ctr"], expected[:, place], atol=1e-6)
         assert alone.member_names == (name,) and found["member_ctr"].shape == (3, 1)
         assert alone.count_params() < ensemble.count_params()
-    with pytest.raises(ValueError, match="must be one of din, dhen, dcnv2. Received: 'mlp'"):
+    with pytest.raises(ValueError, match=r"must be one of din, dhen, dcnv2. Received: 'mlp'"):
         one_member(ensemble, "mlp")

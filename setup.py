@@ -14,13 +14,14 @@ keras = [  # the model library: neither TFX nor Beam
     "tensorflow-recommenders>=0.7.7,<0.8",
 ]
 # the clients speak with a server without TensorFlow
-client = ["grpcio>=1.60", "protobuf>=3.20.3", "requests>=2.31"]
+client = ["grpcio>=1.60", "protobuf>=3.20.3", "httpx>=0.27"]
 serving = [
     *keras,
     *client,
     f"tensorflow-serving-api>=2.16.1,<2.17; {OLD}",
     f"tensorflow-serving-api>=2.19,<2.20; {NEW}",  # as tfx-bsl 1.21 has it
     "grpcio-health-checking>=1.48.2",  # the newest that takes the first stack's protobuf
+    "pyarrow>=10",  # the prediction log
     "uvicorn>=0.30",
 ]
 pipeline = [
@@ -28,7 +29,6 @@ pipeline = [
     f"tfx>=1.16,<1.17; {OLD}",
     f"tfx>=1.21,<1.22; {NEW}",
     "apache-beam>=2.56",
-    "pyarrow>=10",
     "jinja2>=3.1",  # the report
     "matplotlib>=3.8",  # its figures
     "tensorboard>=2.16",  # training writes for it, and TensorFlow 2.21 no longer brings it
@@ -92,6 +92,7 @@ setup(
             "ruff>=0.6",
             "mypy>=1.10",
             "types-PyYAML",
+            "requests>=2.31",  # a stock client of REST, for the tests
             "types-requests",
             "types-protobuf",
             "scikit-learn>=1.3",
@@ -103,7 +104,8 @@ setup(
             "doctor = cetnet_keras.doctor.cli:doctor",
             "spec = cetnet_keras.spec.cli:spec",
             "serve = serving.cli:serve",
-            "predict = serving.cli:predict",
+            "predict = serving.client_commands:predict",
+            "rank = serving.client_commands:rank",
             "run = pipeline.cli:run",
             "evaluate = pipeline.cli:evaluate",
             "report = pipeline.cli:report",

@@ -1,14 +1,14 @@
-"""The commands `cetnet serve` and `cetnet predict`. What is heavy is imported when a command runs."""
+"""The command `cetnet serve`. What is heavy is imported when it runs."""
 
 from __future__ import annotations
 
 import logging
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
@@ -16,9 +16,6 @@ from click.core import ParameterSource
 from cetnet_keras.errors import InputError
 
 if TYPE_CHECKING:
-    from serving.client import Predictor
-    from serving.model import Model
-    from serving.rows import CsvRows
     from serving.server import ModelServer
     from serving.stock_server import StockServer
 
@@ -41,6 +38,19 @@ _PORT = click.IntRange(0, 65535)
     type=click.Choice(["local", "tf-serving"]),
     help="tf-serving runs the stock tensorflow_model_server, which has to be on PATH.",
 )
+@click.option(
+    "--prediction-log",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder for Parquet files of what is asked and answered.",
+)
+@click.option(
+    "--prediction-log-rate",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Share of the requests that are logged.",
+)
 @click.option("--describe", is_flag=True, help="Show the signatures with a curl command for each, and end.")
 @click.pass_context
 def serve(
@@ -52,6 +62,8 @@ def serve(
     host: str,
     log: Path | None,
     engine: str,
+    prediction_log: Path | None,
+    prediction_log_rate: float,
     describe: bool,
 ) -> None:
     """Serves the newest version of a pushed model with TensorFlow Serving's paths, ports and messages.
@@ -80,14 +92,25 @@ def serve(
         if engine == "local":
             from serving.server import ModelServer
 
-            server = ModelServer(directory, name, host=host, rest_port=rest_port, grpc_port=grpc_port)
-            _serve_until_signal(server, show)
+            with ExitStack() as stack:
+                written = None
+                if prediction_log is not None:
+                    from serving.prediction_log import PredictionLog
+
+                    written = stack.enter_context(PredictionLog(prediction_log, prediction_log_rate))
+                ports = {"rest_port": rest_port, "grpc_port": grpc_port}
+                server = ModelServer(directory, name, host=host, log=written, **ports)
+                _serve_until_signal(server, show)
             return
         from serving.stock_server import StockServer
 
         if context.get_parameter_source("host") is not ParameterSource.DEFAULT:
             raise InputError(
                 "--host: a stock server listens on all addresses and has no option for it; leave it out"
+            )
+        if prediction_log is not None:
+            raise InputError(
+                "--prediction-log: a stock server has no such log; log in the client, or leave it out"
             )
         stock = StockServer(directory, name, rest_port=rest_port, grpc_port=grpc_port, log=log)
         code = _run_stock_server(stock, show)
@@ -127,110 +150,3 @@ class _Shown(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._show(record.getMessage())
-
-
-@click.command(short_help="Add the predicted CTR to the rows of a CSV file.")
-@click.argument("rows", metavar="ROWS.CSV", type=click.Path(path_type=Path))
-@click.option(
-    "--target", metavar="HOST:PORT", help="A running server: host:port, http://host:port or grpc://host:port."
-)
-@click.option(
-    "--model", type=click.Path(path_type=Path), help="A pushed model's folder, or one version in it."
-)
-@click.option(
-    "--name", help="The model's name at the target.  [default: what `cetnet serve` serves, else `default`]"
-)
-@click.option("--explain", is_flag=True, help="Add each member's CTR, fusion weight and confidence.")
-@click.option("--output", type=click.Path(path_type=Path), help="File to write instead of standard output.")
-@click.option(
-    "--batch-size", default=1024, show_default=True, type=click.IntRange(1), help="Rows in a request."
-)
-@click.option(
-    "--timeout",
-    default=30.0,
-    show_default=True,
-    type=click.FloatRange(0, min_open=True),
-    help="Seconds a request may take.",
-)
-def predict(
-    rows: Path,
-    target: str | None,
-    model: Path | None,
-    name: str | None,
-    explain: bool,
-    output: Path | None,
-    batch_size: int,
-    timeout: float,
-) -> None:
-    """Adds a column `ctr` to the rows of a CSV file, and with --explain the members' view.
-
-    Asks a running server (--target) or loads the model itself (--model). A target without http:// or grpc://
-    is asked which of both it speaks. The model says which columns it takes and of which type; others pass
-    through untouched.
-
-    \b
-    Example:
-      cetnet predict rows.csv --target localhost:8500
-      cetnet predict rows.csv --target http://localhost:8501 --name movielens_100k --explain
-      cetnet predict rows.csv --model runs/movielens_100k/serving/movielens_100k --output scored.csv
-    """
-    from cetnet_keras.console import quiet
-    from serving.rows import CsvRows
-
-    if (target is None) == (model is None):
-        raise InputError("name either --target, a running server, or --model, a pushed model's folder")
-    with quiet() as console, CsvRows(rows) as source, ExitStack() as stack:
-        predictor: Predictor
-        if target is not None:
-            from serving.client import connect
-
-            predictor = stack.enter_context(closing(connect(target, name, timeout)))
-        else:
-            assert model is not None
-            predictor = stack.enter_context(closing(_load(model)))
-        file = console.file if output is None else stack.enter_context(_replaced(output))
-        count = _add_predictions(source, predictor, file, explain, batch_size)
-    if output is not None:
-        click.echo(f"{output}: {count} rows", err=True)
-
-
-def _load(path: Path) -> Model:
-    from serving.version_folders import version_folder
-
-    folder = version_folder(path)
-    from serving.model import Model  # loads TensorFlow: not before the folder is known to be there
-
-    return Model(folder)
-
-
-@contextmanager
-def _replaced(path: Path) -> Iterator[IO[str]]:
-    """A file that takes its place when all is written; an error leaves what was there."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("w", encoding="utf-8", newline="") as file:
-            yield file
-        partial.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
-    finally:
-        with suppress(OSError):  # there is none if all went well, or nothing did
-            partial.unlink()
-
-
-def _add_predictions(
-    source: CsvRows, predictor: Predictor, file: IO[str], explain: bool, batch_size: int
-) -> int:
-    """Writes the rows with their predictions, a batch at a time, and returns how many."""
-    from serving.arrays import known_signature
-    from serving.metadata import DEFAULT_SIGNATURE
-    from serving.rows import PredictionWriter, RowInputs
-
-    signature = "explain" if explain else DEFAULT_SIGNATURE
-    known = known_signature(predictor.metadata(), signature)
-    inputs = RowInputs(source.path, source.columns, known.inputs)
-    writer, count = PredictionWriter(file, source), 0
-    for batch in source.batches(batch_size):
-        writer.write(batch, predictor.predict(inputs.arrays(batch), signature))
-        count += len(batch)
-    return count

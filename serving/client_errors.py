@@ -5,11 +5,19 @@ from serving.status import Code
 
 
 class Unreachable(WorkFailed):
-    """Nothing answered at the target, or not in time."""
+    """Nothing answers at the target, or what answers cannot serve just now (UNAVAILABLE)."""
+
+
+class TimedOut(Unreachable):
+    """No answer before the deadline, neither to the first attempt nor to those after it."""
+
+
+class BadAnswer(WorkFailed):
+    """The answer cannot be read: it is not a model server's, or not that of the signature."""
 
 
 class Refused(WorkFailed):
-    """The server answered with a code other than OK.
+    """The server answered with a code other than OK, UNAVAILABLE and DEADLINE_EXCEEDED.
 
     Args:
         target: host:port asked.
@@ -19,5 +27,21 @@ class Refused(WorkFailed):
     """
 
     def __init__(self, target: str, code: Code, message: str, served: str | None = None) -> None:
-        super().__init__(f"{target} answered {code.name}: {message.partition(chr(10))[0]}")
+        super().__init__(f"{target} answered {code.name}: {_first_line(message)}")
         self.code, self.message, self.served = code, message, served
+
+
+def failure(
+    target: str, protocol: str, code: Code, message: str, served: str | None = None
+) -> Unreachable | Refused:
+    """The error for an answer's code; the arguments are those of `Refused`, and `protocol` is for the message."""
+    if code == Code.UNAVAILABLE:
+        reason = _first_line(message)
+        return Unreachable(f"{target} cannot be reached over {protocol} ({reason}); is the server there?")
+    if code == Code.DEADLINE_EXCEEDED:
+        return TimedOut(f"{target} did not answer in time: {_first_line(message)}")
+    return Refused(target, code, message, served)
+
+
+def _first_line(message: str) -> str:
+    return message.partition("\n")[0]

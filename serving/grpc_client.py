@@ -1,97 +1,96 @@
-"""A client for TensorFlow Serving's gRPC that needs neither TensorFlow nor its stubs."""
+"""TensorFlow Serving's gRPC for clients that have neither TensorFlow nor its stubs."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import grpc
+import grpc.aio
 import numpy as np
 
-from cetnet_keras.errors import WorkFailed
 from serving import wire
-from serving.arrays import typed_arrays
-from serving.client_errors import Refused, Unreachable
+from serving.async_client import AsyncClient
+from serving.blocking import settled
+from serving.blocking_client import Client
+from serving.client_errors import BadAnswer, Refused, Unreachable, failure
 from serving.metadata import (
-    DEFAULT_SIGNATURE,
     ELEMENT_TYPE_NUMBER,
     ELEMENT_TYPES,
     ModelMetadata,
+    Prediction,
     Signature,
     TensorInfo,
     VersionStatus,
     type_name,
 )
+from serving.retry import DEFAULT_RETRY, Retry
 from serving.status import Code
 from serving.target import parse_target
 
 _PREDICTION = "/tensorflow.serving.PredictionService/"
 _MODEL = "/tensorflow.serving.ModelService/"
 _STATES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
-_OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
+_OPTIONS = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    # a lost channel fails every call at once until it connects anew, a second later if it has its own way
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+
+if TYPE_CHECKING:
+    from serving.prediction_log import PredictionLog  # needs pyarrow
 
 
-class GrpcClient:
-    """Asks one model of one server.
+class GrpcBackend:
+    """One model of one server over gRPC; see `serving.async_client.Backend`.
 
     Args:
         target: host:port.
         name: the model's name at the server.
         version: ask this version instead of the newest that is loaded.
-        deadline: seconds that a call may take where it does not say.
+        blocking: without an event loop.
     """
 
-    def __init__(self, target: str, name: str, version: int | None = None, deadline: float = 30.0) -> None:
-        self.target, self.name = target, name
-        self._version, self._deadline = version, deadline
-        local = parse_target(target).is_local
-        options = (*_OPTIONS, ("grpc.enable_http_proxy", 0)) if local else _OPTIONS
-        self._channel = grpc.insecure_channel(target, options=options)
-        self._metadata: ModelMetadata | None = None
+    def __init__(self, target: str, name: str, version: int | None, blocking: bool) -> None:
+        parsed = parse_target(target)
+        self.target, self.name, self.blocking = parsed.address, name, blocking
+        self._version = version
+        options = (*_OPTIONS, ("grpc.enable_http_proxy", 0)) if parsed.is_local else _OPTIONS
+        open_channel: Any = grpc.insecure_channel if blocking else grpc.aio.insecure_channel
+        self._channel = open_channel(self.target, options=options)
 
-    def close(self) -> None:
-        """Closes the connection."""
-        self._channel.close()
+    async def close(self) -> None:
+        """Closes the channel."""
+        await settled(self._channel.close())
 
-    def predict(
-        self,
-        inputs: Mapping[str, np.ndarray | Sequence[Any]],
-        signature: str = DEFAULT_SIGNATURE,
-        deadline: float | None = None,
-    ) -> dict[str, np.ndarray]:
-        """All outputs of a signature for these inputs; strings come and go as arrays of bytes objects.
-
-        Types come from the model's metadata, which is asked for once; float64 is narrowed to float32.
-
-        Raises:
-            InputError: the inputs are not those of the signature, or it does not exist.
-            Unreachable: no answer, or none in time.
-            Refused: the server says no.
-        """
-        if self._metadata is None:
-            self._metadata = self.metadata(deadline)
+    async def predict(
+        self, arrays: dict[str, np.ndarray], signature: str, known: Signature, timeout: float
+    ) -> Prediction:
+        """All outputs of a signature for typed arrays."""
         request = wire.PredictRequest()
         self._fill_spec(request, signature)
-        for name, array in typed_arrays(inputs, self._metadata, signature).items():
+        for name, array in arrays.items():
             _fill_tensor(request.inputs[name], array)
-        response = self._call(_PREDICTION + "Predict", request, wire.PredictResponse, deadline)
-        return {name: tensor_array(proto) for name, proto in response.outputs.items()}
+        response = await self._call(_PREDICTION + "Predict", request, wire.PredictResponse, timeout)
+        outputs = {name: tensor_array(proto) for name, proto in response.outputs.items()}
+        return Prediction(outputs, response.model_spec.version.value)
 
-    def metadata(self, deadline: float | None = None) -> ModelMetadata:
-        """Signatures of the version that answers. Raises: Unreachable, Refused."""
+    async def metadata(self, timeout: float) -> ModelMetadata:
+        """Signatures of the version that answers."""
         request = wire.GetModelMetadataRequest(metadata_field=["signature_def"])
         self._fill_spec(request)
-        response = self._call(
-            _PREDICTION + "GetModelMetadata", request, wire.GetModelMetadataResponse, deadline
+        response = await self._call(
+            _PREDICTION + "GetModelMetadata", request, wire.GetModelMetadataResponse, timeout
         )
         found = wire.SignatureDefMap.FromString(response.metadata["signature_def"].value)
         signatures = {key: read_signature(proto) for key, proto in found.signature_def.items()}
         return ModelMetadata(response.model_spec.name, response.model_spec.version.value, signatures)
 
-    def status(self, deadline: float | None = None) -> list[VersionStatus]:
-        """The state of the model's versions, newest first. Raises: Unreachable, Refused."""
+    async def status(self, timeout: float) -> list[VersionStatus]:
+        """The state of the model's versions, newest first."""
         request = wire.GetModelStatusRequest()
         self._fill_spec(request)
-        response = self._call(_MODEL + "GetModelStatus", request, wire.GetModelStatusResponse, deadline)
+        response = await self._call(_MODEL + "GetModelStatus", request, wire.GetModelStatusResponse, timeout)
         return [
             VersionStatus(
                 entry.version,
@@ -108,27 +107,67 @@ class GrpcClient:
         if self._version is not None:
             request.model_spec.version.value = self._version
 
-    def _call(self, method: str, request: Any, response_type: Any, deadline: float | None) -> Any:
+    async def _call(self, method: str, request: Any, response_type: Any, timeout: float) -> Any:
         call = self._channel.unary_unary(
             method,
             request_serializer=type(request).SerializeToString,
             response_deserializer=response_type.FromString,
         )
         try:
-            return call(request, timeout=self._deadline if deadline is None else deadline)
+            return await settled(call(request, timeout=timeout))
         except grpc.RpcError as error:
             raise self._failure(error) from error
 
     def _failure(self, error: Any) -> Unreachable | Refused:
-        code, details = error.code(), error.details() or "no details"
-        reason = details.partition("\n")[0]
-        if code == grpc.StatusCode.UNAVAILABLE:
-            return Unreachable(f"{self.target} cannot be reached over gRPC ({reason}); is the server there?")
-        if code == grpc.StatusCode.DEADLINE_EXCEEDED:
-            return Unreachable(f"{self.target} did not answer in time: {reason}")
         trailing = {key: value for key, value in error.trailing_metadata() or ()}
         served = trailing.get("cetnet-model")
-        return Refused(self.target, Code(code.value[0]), details, unquote(served) if served else None)
+        code, details = Code(error.code().value[0]), error.details() or "no details"
+        return failure(self.target, "gRPC", code, details, unquote(served) if served else None)
+
+
+class GrpcClient(Client):
+    """Asks one model of one server over gRPC. Any number of threads may share it.
+
+    Args:
+        target: host:port.
+        name: the model's name at the server.
+        version: ask this version instead of the newest that is loaded.
+        deadline: seconds that a call may take where it does not say.
+        retry: how often and when an attempt is repeated that could not reach the server.
+        log: gets what is asked and answered.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        name: str,
+        version: int | None = None,
+        deadline: float = 30.0,
+        retry: Retry = DEFAULT_RETRY,
+        log: "PredictionLog | None" = None,
+    ) -> None:
+        super().__init__(GrpcBackend(target, name, version, blocking=True), deadline, retry, log)
+
+
+class AsyncGrpcClient(AsyncClient):
+    """`GrpcClient` for code with an event loop, in which it is made.
+
+    Args:
+        target, name, version, deadline, retry, log: as `GrpcClient`.
+        in_flight: requests that a call has under way at once, where its input takes several.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        name: str,
+        version: int | None = None,
+        deadline: float = 30.0,
+        retry: Retry = DEFAULT_RETRY,
+        log: "PredictionLog | None" = None,
+        in_flight: int = 4,
+    ) -> None:
+        super().__init__(GrpcBackend(target, name, version, blocking=False), deadline, retry, log, in_flight)
 
 
 def read_signature(proto: Any) -> Signature:
@@ -162,11 +201,11 @@ def tensor_array(proto: Any) -> np.ndarray:
     """The array in a TensorProto, from tensor_content or the type's own field; strings as bytes objects.
 
     Raises:
-        WorkFailed: NumPy has no such type.
+        BadAnswer: NumPy has no such type.
     """
     kind = ELEMENT_TYPES.get(proto.dtype)
     if kind is None or kind.numpy is None or (kind.field is None and kind.name != "half"):
-        raise WorkFailed(
+        raise BadAnswer(
             f"the answer holds a tensor of type {type_name(proto.dtype)}, which this client cannot read"
         )
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)

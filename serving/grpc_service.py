@@ -10,7 +10,7 @@ from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_p
 
 from serving.inspection import metadata_response, status_response
 from serving.metrics import ServerMetrics
-from serving.predict import answer_predict
+from serving.predict import RequestLog, answer_predict
 from serving.status import Code, StatusError, invalid, status_of
 from serving.versions import VersionManager
 
@@ -24,10 +24,10 @@ _SERVER_OPTIONS = (
 )
 
 
-def grpc_server(versions: VersionManager, metrics: ServerMetrics, pool: Any) -> Any:
+def grpc_server(versions: VersionManager, metrics: ServerMetrics, pool: Any, log: RequestLog | None) -> Any:
     """A gRPC server with both services, without ports and not started."""
     server = grpc.server(pool, options=_SERVER_OPTIONS)
-    predictions = _PredictionService(versions, metrics)
+    predictions = _PredictionService(versions, metrics, log)
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(predictions, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(_ModelService(versions), server)
     return server
@@ -73,8 +73,8 @@ def _label(spec: Any) -> str | None:
 
 
 class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    def __init__(self, versions: VersionManager, metrics: ServerMetrics) -> None:
-        self._versions, self._metrics = versions, metrics
+    def __init__(self, versions: VersionManager, metrics: ServerMetrics, log: RequestLog | None) -> None:
+        self._versions, self._metrics, self._log = versions, metrics, log
 
     def Predict(self, request: Any, context: Any) -> Any:
         return self._counted("Predict", request, context, lambda: self._predict(request, _timeout(context)))
@@ -102,7 +102,7 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def _predict(self, request: Any, timeout: float | None) -> Any:
         spec = _model_spec(request)
         with self._versions.use(spec.name, _version(spec), _label(spec)) as model:
-            return answer_predict(model, request, timeout)
+            return answer_predict(model, request, timeout, self._log)
 
     def _metadata(self, request: Any) -> Any:
         spec = _model_spec(request)

@@ -42,6 +42,9 @@ ELEMENT_TYPES: dict[int, ElementType] = {  # by tensorflow.DataType
     22: ElementType("uint32", np.uint32, "uint32_val"),
     23: ElementType("uint64", np.uint64, "uint64_val"),
 }
+MISSING: dict[str, Any] = {"O": b"", "f": float("nan"), "i": -1}
+"""What signatures take where nothing is known, by NumPy's kind of the type; others have no such value."""
+
 ELEMENT_TYPE_NUMBER: dict[str, int] = {kind.name: number for number, kind in ELEMENT_TYPES.items()}
 
 
@@ -89,6 +92,13 @@ class ModelMetadata(NamedTuple):
     name: str
     version: int
     signatures: Mapping[str, Signature]
+
+
+class Prediction(NamedTuple):
+    """What a model answered."""
+
+    outputs: dict[str, np.ndarray]
+    version: int | None  # that answered; None where the protocol does not tell
 
 
 class VersionStatus(NamedTuple):

@@ -1,7 +1,7 @@
 """PredictionService.Predict on a loaded model: the checks of a stock server, in its order and words."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,14 @@ _REGULAR = (
     "bool",
     "string",
 )  # what a value of theirs is, no parser changes
+RequestLog = Callable[[Model, str, str, dict[str, np.ndarray], dict[str, np.ndarray]], None]
+"""Takes a model, what the request called it, the signature, inputs and outputs."""
 _MOST_BYTES = 2**31  # of one parsed tensor, as of a message: a shape alone must not take the machine's memory
 
 
-def answer_predict(model: Model, request: Any, timeout: float | None = None) -> Any:
+def answer_predict(
+    model: Model, request: Any, timeout: float | None = None, log: RequestLog | None = None
+) -> Any:
     """The PredictResponse to a PredictRequest whose model_spec led to `model`.
 
     Raises:
@@ -39,6 +43,8 @@ def answer_predict(model: Model, request: Any, timeout: float | None = None) -> 
     inputs = _input_arrays(definition, request.inputs)
     outputs = _outputs(definition, request.output_filter)
     results = model.run(name, inputs, outputs, timeout)
+    if log is not None:
+        log(model, request.model_spec.name, name, inputs, results)
     response = predict_pb2.PredictResponse()
     response.model_spec.name = request.model_spec.name
     response.model_spec.signature_name = name

@@ -40,18 +40,19 @@ class ServerProcess(NamedTuple):
 
 
 @contextmanager
-def server_process(base_path: Path, name: str, log: Path) -> Iterator[ServerProcess]:
+def server_process(base_path: Path, name: str, log: Path, *options: str) -> Iterator[ServerProcess]:
     """Runs `cetnet serve` on free ports for the length of a `with` block.
 
     Args:
         base_path: folder whose children are versions.
         name: what requests call the model.
         log: what the process prints to standard error is appended here.
+        options: further ones of `cetnet serve`.
     Raises:
         WorkFailed: the server ended before it was ready.
     """
     command = [sys.executable, "-m", "cetnet_keras.cli", "serve", str(base_path), "--name", name]
-    command += ["--rest-port", "0", "--grpc-port", "0", "--log", str(log)]
+    command += ["--rest-port", "0", "--grpc-port", "0", "--log", str(log), *options]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment

@@ -19,6 +19,7 @@ from serving.json_parser import parse_object
 from serving.json_tensor import input_arrays, signature_name
 from serving.metadata import DEFAULT_SIGNATURE
 from serving.metrics import METRICS_PATH, ServerMetrics
+from serving.predict import RequestLog
 from serving.status import HTTP_STATUS, Code, StatusError, invalid, status_of
 from serving.versions import VersionManager
 
@@ -66,12 +67,18 @@ class RestApp:
         metrics: what counts the calls; shown at `METRICS_PATH`.
         threads: how many calls are worked on at once.
         timeout: seconds that running the model may take.
+        log: gets every prediction.
     """
 
     def __init__(
-        self, versions: VersionManager, metrics: ServerMetrics, threads: int, timeout: float = 30.0
+        self,
+        versions: VersionManager,
+        metrics: ServerMetrics,
+        threads: int,
+        timeout: float = 30.0,
+        log: RequestLog | None = None,
     ) -> None:
-        self._versions, self._metrics, self._timeout = versions, metrics, timeout
+        self._versions, self._metrics, self._timeout, self._log = versions, metrics, timeout, log
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="rest")
 
     def close(self) -> None:
@@ -165,6 +172,8 @@ class RestApp:
                 raise invalid(f"Failed to get input map for signature: {asked or 'DEFAULT'}")
             in_rows, inputs = input_arrays(document, known.inputs)
             outputs = model.run(signature, inputs, timeout=self._timeout)
+            if self._log is not None:
+                self._log(model, target.name, signature, inputs, outputs)
         return predict_answer(outputs, in_rows, {name: info.dtype for name, info in known.outputs.items()})
 
     def _look(self, target: _Target) -> bytes:

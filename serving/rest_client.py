@@ -1,129 +1,211 @@
-"""A client for TensorFlow Serving's REST that needs neither TensorFlow nor the model."""
+"""TensorFlow Serving's REST for clients that have neither TensorFlow nor the model."""
 
+import asyncio
 import base64
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, unquote
 
+import httpx
 import numpy as np
-import requests
 
-from cetnet_keras.errors import WorkFailed
-from serving.arrays import typed_arrays
-from serving.client_errors import Refused, Unreachable
+from serving.async_client import AsyncClient
+from serving.blocking_client import Client
+from serving.client_errors import BadAnswer, TimedOut, Unreachable, failure
 from serving.metadata import (
-    DEFAULT_SIGNATURE,
     ModelMetadata,
+    Prediction,
     Signature,
     TensorInfo,
     VersionStatus,
     numpy_type,
 )
+from serving.retry import DEFAULT_RETRY, Retry
 from serving.status import HTTP_STATUS, Code
 from serving.target import parse_target
 
+if TYPE_CHECKING:
+    from serving.prediction_log import PredictionLog  # needs pyarrow
 
-class RestClient:
-    """Asks one model of one server.
+
+class _Answer(NamedTuple):
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class RestBackend:
+    """One model of one server over REST; see `serving.async_client.Backend`.
+
+    Args:
+        target: host:port.
+        name: the model's name at the server.
+        version: ask this version instead of the newest that is loaded.
+        blocking: without an event loop.
+    """
+
+    def __init__(self, target: str, name: str, version: int | None, blocking: bool) -> None:
+        parsed = parse_target(target)
+        self.target, self.name, self.blocking = parsed.address, name, blocking
+        self._version = version
+        self._url = f"http://{self.target}/v1/models/{quote(name, safe='')}"
+        if version is not None:
+            self._url += f"/versions/{version}"
+        proxies = not parsed.is_local  # a proxy cannot reach a local server
+        self._session: httpx.Client | httpx.AsyncClient
+        self._session = httpx.Client(trust_env=proxies) if blocking else httpx.AsyncClient(trust_env=proxies)
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        if isinstance(self._session, httpx.Client):
+            self._session.close()
+        else:
+            await self._session.aclose()
+
+    async def predict(
+        self, arrays: dict[str, np.ndarray], signature: str, known: Signature, timeout: float
+    ) -> Prediction:
+        """All outputs of a signature for typed arrays; numbers keep their exact bits."""
+        columns = {name: json_value(array) for name, array in arrays.items()}
+        answer = await self._call(
+            "POST", ":predict", timeout, {"signature_name": signature, "inputs": columns}
+        )
+        with self._reading(f"the outputs of signature {signature}"):
+            outputs = answer["outputs"]
+            if len(known.outputs) == 1:  # a single output comes without its name
+                outputs = {name: outputs for name in known.outputs}
+            arrays = {name: _array(outputs[name], info) for name, info in known.outputs.items()}
+            return Prediction(arrays, self._version)
+
+    async def metadata(self, timeout: float) -> ModelMetadata:
+        """Signatures of the version that answers."""
+        answer = await self._call("GET", "/metadata", timeout)
+        with self._reading("a model's metadata"):
+            found = answer["metadata"]["signature_def"]["signature_def"]
+            spec = answer["model_spec"]
+            signatures = {key: _signature(item) for key, item in found.items()}
+            return ModelMetadata(spec["name"], int(spec["version"]), signatures)
+
+    async def status(self, timeout: float) -> list[VersionStatus]:
+        """The state of the model's versions, newest first."""
+        answer = await self._call("GET", "", timeout)
+        with self._reading("the status of a model's versions"):
+            return [
+                VersionStatus(
+                    int(entry["version"]),
+                    entry["state"],
+                    entry["status"]["error_code"],
+                    entry["status"]["error_message"],
+                )
+                for entry in answer["model_version_status"]
+            ]
+
+    @contextmanager
+    def _reading(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise BadAnswer(f"{self.target}: the answer is not {what}; is it a model server?") from error
+
+    async def _call(self, method: str, path: str, timeout: float, body: Any = None) -> Any:
+        content = None if body is None else json.dumps(body, ensure_ascii=False).encode("utf-8")
+        request = self._session.build_request(method, self._url + path, content=content, timeout=timeout)
+        try:
+            found = await self._sent(request, timeout)
+        except (httpx.TimeoutException, asyncio.TimeoutError) as error:
+            raise TimedOut(f"{self.target} did not answer in time") from error
+        except httpx.RequestError as error:
+            reason = str(error) or type(error).__name__
+            raise Unreachable(
+                f"{self.target} cannot be reached over REST ({reason}); is the server there?"
+            ) from error
+        try:
+            answer = json.loads(found.body)
+        except ValueError as error:
+            raise BadAnswer(
+                f"{self.target} answered {found.status} and no JSON: is it a model server?"
+            ) from error
+        if found.status != 200:
+            served = found.headers.get("cetnet-model")
+            message = answer.get("error") if isinstance(answer, dict) else None
+            text = message if isinstance(message, str) else found.body.decode("utf-8", "replace")
+            raise failure(self.target, "REST", _code(found.status), text, unquote(served) if served else None)
+        return answer
+
+    async def _sent(self, request: httpx.Request, timeout: float) -> _Answer:
+        """The whole answer, within `timeout` seconds."""
+        if isinstance(self._session, httpx.Client):
+            return _sent_blocking(self._session, request, timeout)
+        response = await asyncio.wait_for(self._session.send(request), timeout)
+        return _Answer(response.status_code, response.headers, response.content)
+
+
+def _sent_blocking(session: httpx.Client, request: httpx.Request, timeout: float) -> _Answer:
+    """httpx limits connecting, sending and each piece of the answer alone; the deadline is for all together."""
+    end = time.monotonic() + timeout
+    limits: dict[str, float] = request.extensions["timeout"]
+
+    def shorten(event: str, details: Any) -> None:
+        limits.update(dict.fromkeys(limits, max(end - time.monotonic(), 0.001)))
+
+    request.extensions["trace"] = shorten  # called before each of these steps
+    response, body = session.send(request, stream=True), bytearray()
+    try:
+        for piece in response.iter_bytes():
+            body += piece
+            if time.monotonic() > end:
+                raise httpx.ReadTimeout("the answer is longer than the time that is left", request=request)
+    finally:
+        response.close()
+    return _Answer(response.status_code, response.headers, bytes(body))
+
+
+class RestClient(Client):
+    """Asks one model of one server over REST. Any number of threads may share it.
 
     Args:
         target: host:port.
         name: the model's name at the server.
         version: ask this version instead of the newest that is loaded.
         deadline: seconds that a call may take where it does not say.
+        retry: how often and when an attempt is repeated that could not reach the server.
+        log: gets what is asked and answered.
     """
 
-    def __init__(self, target: str, name: str, version: int | None = None, deadline: float = 30.0) -> None:
-        self.target, self.name = target, name
-        self._url = f"http://{target}/v1/models/{quote(name, safe='')}"
-        if version is not None:
-            self._url += f"/versions/{version}"
-        self._deadline = deadline
-        self._session = requests.Session()
-        self._session.trust_env = not parse_target(target).is_local  # a proxy cannot reach a local server
-        self._metadata: ModelMetadata | None = None
-
-    def close(self) -> None:
-        """Closes the connection."""
-        self._session.close()
-
-    def predict(
+    def __init__(
         self,
-        inputs: Mapping[str, np.ndarray | Sequence[Any]],
-        signature: str = DEFAULT_SIGNATURE,
-        deadline: float | None = None,
-    ) -> dict[str, np.ndarray]:
-        """All outputs of a signature for these inputs; strings come and go as arrays of bytes objects.
+        target: str,
+        name: str,
+        version: int | None = None,
+        deadline: float = 30.0,
+        retry: Retry = DEFAULT_RETRY,
+        log: "PredictionLog | None" = None,
+    ) -> None:
+        super().__init__(RestBackend(target, name, version, blocking=True), deadline, retry, log)
 
-        Types come from the model's metadata, which is asked for once; numbers keep their exact bits.
 
-        Raises:
-            InputError: the inputs are not those of the signature, or it does not exist.
-            Unreachable: no answer, or none in time.
-            Refused: the server says no.
-        """
-        if self._metadata is None:
-            self._metadata = self.metadata(deadline)
-        arrays = typed_arrays(inputs, self._metadata, signature)
-        columns = {name: json_value(array) for name, array in arrays.items()}
-        answer = self._call("POST", ":predict", deadline, {"signature_name": signature, "inputs": columns})
-        known = self._metadata.signatures[signature].outputs
-        outputs = answer["outputs"]
-        if len(known) == 1:  # a single output comes without its name
-            outputs = {name: outputs for name in known}
-        return {name: _array(outputs[name], info) for name, info in known.items()}
+class AsyncRestClient(AsyncClient):
+    """`RestClient` for code with an event loop.
 
-    def metadata(self, deadline: float | None = None) -> ModelMetadata:
-        """Signatures of the version that answers. Raises: Unreachable, Refused."""
-        answer = self._call("GET", "/metadata", deadline)
-        found = answer["metadata"]["signature_def"]["signature_def"]
-        spec = answer["model_spec"]
-        return ModelMetadata(
-            spec["name"], int(spec["version"]), {key: _signature(item) for key, item in found.items()}
-        )
+    Args:
+        target, name, version, deadline, retry, log: as `RestClient`.
+        in_flight: requests that a call has under way at once, where its input takes several.
+    """
 
-    def status(self, deadline: float | None = None) -> list[VersionStatus]:
-        """The state of the model's versions, newest first. Raises: Unreachable, Refused."""
-        answer = self._call("GET", "", deadline)
-        return [
-            VersionStatus(
-                int(entry["version"]),
-                entry["state"],
-                entry["status"]["error_code"],
-                entry["status"]["error_message"],
-            )
-            for entry in answer["model_version_status"]
-        ]
-
-    def _call(self, method: str, path: str, deadline: float | None, body: Any = None) -> Any:
-        data = None if body is None else json.dumps(body, ensure_ascii=False).encode("utf-8")
-        try:
-            response = self._session.request(
-                method, self._url + path, data=data, timeout=self._deadline if deadline is None else deadline
-            )
-        except requests.Timeout as error:
-            raise Unreachable(f"{self.target} did not answer in time") from error
-        except requests.RequestException as error:
-            reason: BaseException = error
-            while reason.__context__ is not None:  # requests wraps what the socket said three times over
-                reason = reason.__context__
-            raise Unreachable(
-                f"{self.target} cannot be reached over REST ({reason}); is the server there?"
-            ) from error
-        try:
-            answer = response.json()
-        except ValueError as error:
-            raise WorkFailed(
-                f"{self.target} answered {response.status_code} and no JSON: is it a model server?"
-            ) from error
-        if response.status_code != 200:
-            served = response.headers.get("cetnet-model")
-            message = answer.get("error", response.text) if isinstance(answer, dict) else response.text
-            raise Refused(
-                self.target, _code(response.status_code), message, unquote(served) if served else None
-            )
-        return answer
+    def __init__(
+        self,
+        target: str,
+        name: str,
+        version: int | None = None,
+        deadline: float = 30.0,
+        retry: Retry = DEFAULT_RETRY,
+        log: "PredictionLog | None" = None,
+        in_flight: int = 4,
+    ) -> None:
+        super().__init__(RestBackend(target, name, version, blocking=False), deadline, retry, log, in_flight)
 
 
 def _code(http_status: int) -> Code:

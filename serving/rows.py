@@ -7,13 +7,12 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from cetnet_keras.errors import InputError
-from cetnet_keras.spec.raw import MISSING
-from serving.metadata import TensorInfo
+from serving.metadata import MISSING, TensorInfo
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _INT_RANGES = {"int32": 2**31, "int64": 2**63}
@@ -150,27 +149,38 @@ class RowInputs:
         cells = [row.cells[index] for row in batch]
         if dtype == "string":
             return np.array(cells, dtype=np.object_)
-        parse = _integer if dtype in _INT_RANGES else _number
         values = []
         for row, cell in zip(batch, cells, strict=True):
             try:
-                values.append(parse(cell.strip(), dtype))
+                values.append(cell_value(cell, dtype))
             except ValueError as error:
                 where = f"{self._path}: row {row.number} (line {row.line}), column {name}"
                 raise InputError(f"{where}: found {cell!r}, expected {error}") from None
         return np.array(values, dtype={"float": np.float32, "double": np.float64}.get(dtype, dtype))
 
 
+def cell_value(cell: str, dtype: str) -> Any:
+    """What a text says to a model that takes `dtype`; an empty one is what the signatures take for missing.
+
+    Raises:
+        ValueError: it is no such value; the message is what was expected.
+    """
+    if dtype == "string":
+        return cell
+    return _integer(cell.strip(), dtype) if dtype in _INT_RANGES else _number(cell.strip())
+
+
 def _integer(cell: str, dtype: str) -> int:
     if not cell:
-        return MISSING["int64"]
+        missing: int = MISSING["i"]
+        return missing
     limit = _INT_RANGES[dtype]
     if not _INTEGER.fullmatch(cell) or not -limit <= int(cell) < limit:
         raise ValueError(f"an integer ({dtype}), or nothing where it is missing")
     return int(cell)
 
 
-def _number(cell: str, dtype: str) -> float:
+def _number(cell: str) -> float:
     if not cell:
         return float("nan")
     try:
@@ -183,21 +193,25 @@ def _number(cell: str, dtype: str) -> float:
 
 
 class PredictionColumns:
-    """Lays out a model's outputs as CSV columns; the first batch decides which ones there are.
+    """Lays out a model's outputs as columns; the first batch decides which ones there are.
 
     `ctr` alone, or with the members' view: ctr_<member>, fusion_weight_<member> and confidence_<member> for
     each of them. Members are called as in outputs named ctr_<member>, or 1, 2, ... if the model has none.
+
+    Args:
+        path: of the rows, for messages.
+        taken: the columns that the rows have already.
     """
 
-    def __init__(self) -> None:
-        self.names: list[str] = []
+    def __init__(self, path: Path, taken: Sequence[str]) -> None:
+        self._path, self._taken = path, taken
         self._members: list[str] = []
 
-    def cells(self, outputs: Mapping[str, np.ndarray]) -> list[list[str]]:
-        """A list of cells for each row, in the order of `names`.
+    def of(self, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """An array [rows] for each column.
 
         Raises:
-            InputError: the model gives no ctr of shape [batch].
+            InputError: the model gives no ctr of shape [batch], or the rows have a column of such a name.
         """
         if "ctr" not in outputs or outputs["ctr"].ndim != 1:
             raise InputError(
@@ -213,8 +227,10 @@ class PredictionColumns:
             ):
                 for index, member in enumerate(self._members):
                     columns[f"{prefix}_{member}"] = outputs[output][:, index]
-        self.names = list(columns)
-        return [list(row) for row in zip(*(map(str, column) for column in columns.values()), strict=True)]
+        twice = [name for name in columns if name in self._taken]
+        if twice:
+            raise InputError(f"{self._path}: there is a column {twice[0]} already; rename it, or take it out")
+        return columns
 
 
 def _member_names(outputs: Mapping[str, np.ndarray]) -> list[str]:
@@ -237,7 +253,7 @@ class PredictionWriter:
 
     def __init__(self, file: IO[str], source: CsvRows) -> None:
         self._writer, self._source = csv.writer(file, lineterminator="\n"), source
-        self._predictions = PredictionColumns()
+        self._predictions = PredictionColumns(source.path, source.columns)
         self._header_written = False
 
     def write(self, batch: Sequence[Row], outputs: Mapping[str, np.ndarray]) -> None:
@@ -246,14 +262,9 @@ class PredictionWriter:
         Raises:
             InputError: the model gives no ctr, or a column of the file has the name of a prediction.
         """
-        cells = self._predictions.cells(outputs)
+        columns = self._predictions.of(outputs)
         if not self._header_written:
-            columns = self._source.columns
-            taken = [name for name in self._predictions.names if name in columns]
-            if taken:
-                raise InputError(
-                    f"{self._source.path}: there is a column {taken[0]} already; rename it, or take it out"
-                )
-            self._writer.writerow([*columns, *self._predictions.names])
+            self._writer.writerow([*self._source.columns, *columns])
             self._header_written = True
+        cells = zip(*(map(str, column) for column in columns.values()), strict=True)
         self._writer.writerows([*row.cells, *added] for row, added in zip(batch, cells, strict=True))

@@ -7,17 +7,26 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
+import numpy as np
 import uvicorn
 
 from serving.grpc_service import grpc_server
 from serving.health import Health
 from serving.metrics import ServerMetrics
+from serving.model import Model
 from serving.ports import address_text, no_port, reserve
+from serving.predict import RequestLog
+from serving.ranking import candidate_inputs
 from serving.rest import RestApp
 from serving.version_folders import check_base_path
 from serving.versions import VersionManager
 
+if TYPE_CHECKING:
+    from serving.prediction_log import PredictionLog  # needs pyarrow
+
+Arrays = dict[str, np.ndarray]
 _GRACE = 5.0  # seconds that requests in flight have when the server stops
 
 
@@ -33,6 +42,7 @@ class ModelServer:
         rest_port: 0 takes any free one.
         grpc_port: 0 takes any free one.
         poll_seconds: pause between two looks for a newer version.
+        log: gets what is asked and answered; who made it closes it, after `stop`.
     Attributes:
         version: the version that was newest at the start.
     """
@@ -46,10 +56,11 @@ class ModelServer:
         rest_port: int = 8501,
         grpc_port: int = 8500,
         poll_seconds: float = 1.0,
+        log: "PredictionLog | None" = None,
     ) -> None:
         self.name = name or base_path.absolute().name
         self.version = 0
-        self._base_path, self._host = base_path, host
+        self._base_path, self._host, self._log = base_path, host, log
         self._ports = {"rest": rest_port, "grpc": grpc_port}
         self._threads = 4 * (os.cpu_count() or 1)  # for each protocol, as a stock server
         self._metrics, self._health = ServerMetrics(), Health()
@@ -115,9 +126,21 @@ class ModelServer:
         self._ports[protocol] = reserved.getsockname()[1]
         return reserved
 
+    @property
+    def _request_log(self) -> RequestLog | None:
+        log = self._log
+        if log is None:
+            return None
+
+        def add(model: Model, name: str, signature: str, inputs: Arrays, outputs: Arrays) -> None:
+            candidates = candidate_inputs(model.metadata(), signature)
+            log.add(name, model.version, signature, inputs, outputs, candidates)
+
+        return add
+
     def _start_grpc(self) -> None:
         self._grpc_pool = ThreadPoolExecutor(self._threads, thread_name_prefix="grpc")
-        self._grpc = grpc_server(self.versions, self._metrics, self._grpc_pool)
+        self._grpc = grpc_server(self.versions, self._metrics, self._grpc_pool, self._request_log)
         self._health.add_to(self._grpc)
         try:
             self._grpc.add_insecure_port(self.grpc_target)
@@ -127,7 +150,7 @@ class ModelServer:
 
     def _start_rest(self, rest_socket: socket.socket) -> None:
         rest_socket.listen(1024)  # from here on connections wait in the queue, even before the thread runs
-        self._rest_app = RestApp(self.versions, self._metrics, self._threads)
+        self._rest_app = RestApp(self.versions, self._metrics, self._threads, log=self._request_log)
         config = uvicorn.Config(
             self._rest_app,
             http="h11",

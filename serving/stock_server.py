@@ -102,11 +102,10 @@ class StockServer:
     def wait(self) -> int:
         """Waits for its end and returns its exit code, 128 + the number of the signal that ended it."""
         assert self._process is not None
-        while (code := self._process.poll()) is None:
-            with suppress(
-                subprocess.TimeoutExpired
-            ):  # a handler runs between two waits, not in one that goes on
-                self._process.wait(_PAUSE)
+        code = None
+        while code is None:  # not one long wait: a signal just before it would be passed on at its end
+            with suppress(subprocess.TimeoutExpired):
+                code = self._process.wait(_PAUSE)
         self._undo.close()
         return code if code >= 0 else 128 - code
 

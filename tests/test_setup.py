@@ -262,7 +262,7 @@ def test_extras_need_no_more_than_they_say() -> None:
 
     names_of_all = {Requirement(line).name for line in requires("cetnet") or [] if "extra ==" not in line}
     assert names("keras") == {"tensorflow", "tf-keras", "tensorflow-recommenders"}
-    assert names("serving-client") == {"grpcio", "protobuf", "requests"}
+    assert names("serving-client") == {"grpcio", "protobuf", "httpx"}
     assert not names("serving") & {"tfx", "apache-beam"}
     assert {"tfx", "apache-beam", "tensorflow"} <= names("pipeline") <= names("kubeflow")
     assert not names_of_all & {"tensorflow", "tfx", "grpcio"}

@@ -1,8 +1,11 @@
 """Small real SavedModels, a server on free ports, and stock clients for it."""
 
+import asyncio
+import inspect
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +18,8 @@ import requests
 import tensorflow as tf
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
+from serving.blocking import settled
+from serving.client import AsyncClient
 from serving.server import ModelServer
 from serving.stock_server import BINARY, StockServer
 
@@ -204,3 +209,40 @@ def prediction_stub(channel: grpc.Channel) -> Any:
 def model_stub(channel: grpc.Channel) -> Any:
     """The stock stub of ModelService."""
     return model_service_pb2_grpc.ModelServiceStub(channel)
+
+
+class Awaited:
+    """An asynchronous client whose calls are waited for, in an event loop of its own: one test fits both kinds."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        async def made() -> Any:
+            return await settled(make())
+
+        self._loop = asyncio.new_event_loop()
+        self.client = self._loop.run_until_complete(made())
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.client, name)
+        if not callable(found):
+            return found
+        return lambda *inputs, **options: self._loop.run_until_complete(found(*inputs, **options))
+
+    def close(self) -> None:
+        self._loop.run_until_complete(self.client.close())
+        self._loop.close()
+
+
+@pytest.fixture
+def open_client() -> Iterator[Callable[..., Any]]:
+    """Makes a client of a kind, or by `connect` or `connect_async`, and closes it in the end."""
+    with ExitStack() as stack:
+
+        def made(kind: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
+            waits = inspect.iscoroutinefunction(kind) or (
+                isinstance(kind, type) and issubclass(kind, AsyncClient)
+            )
+            client = Awaited(lambda: kind(*inputs, **options)) if waits else kind(*inputs, **options)
+            stack.callback(client.close)
+            return client
+
+        yield made

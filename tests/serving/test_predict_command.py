@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
+from pyarrow import parquet
 
 from cetnet_keras.cli import main
 from serving.server import ModelServer
@@ -191,6 +193,81 @@ def test_a_half_copied_version_is_one_line_and_exit_1(base_path: Path, rows: Pat
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("explain", [[], ["--explain"]])
+def test_parquet_rows_are_written_as_parquet_with_the_same_ctr(
+    tmp_path: Path, source: list[str], explain: list[str]
+) -> None:
+    table = pa.table(
+        {
+            "note": ["x", None, "z"],
+            "price": pa.array([1.5, None, 1e3], pa.float64()),
+            "user": ["007", "\u00e9", None],
+            "item": pa.array([7, 0, None], pa.int32()),
+        }
+    )
+    parquet.write_table(table, tmp_path / "rows.parquet")
+    output = tmp_path / "scored.parquet"
+    result = run(tmp_path / "rows.parquet", *source, *explain, "--output", output, "--batch-size", 2)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", f"{output}: 3 rows\n")
+    found = parquet.read_table(output)
+    assert found.select(table.column_names).equals(table)
+    assert found.column_names[4:] == (
+        ["ctr"]
+        if not explain
+        else [
+            *("ctr", "ctr_1", "ctr_2"),
+            *("fusion_weight_1", "fusion_weight_2"),
+            *("confidence_1", "confidence_2"),
+        ]
+    )
+    np.testing.assert_allclose(found["ctr"], expected_ctr(), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"user": ["a"], "item": [1]}, "signature serving_default takes item, price, user; missing: price"),
+        (
+            {"user": ["a"] * 3, "item": [1] * 3, "price": ["1", "2", "x"]},
+            "of rows 1 to 2, input price, row 1: found '1'",
+        ),
+        (
+            {"user": ["a"], "item": [1], "price": [1.0], "ctr": [1.0]},
+            "there is a column ctr already; rename it",
+        ),
+        ({"user": [], "item": [], "price": []}, "the file has no rows; there is nothing to predict"),
+    ],
+)
+def test_wrong_parquet_rows_are_one_line_and_leave_no_file(
+    tmp_path: Path, server: ModelServer, table: dict[str, Any], message: str
+) -> None:
+    path = tmp_path / "rows.parquet"
+    parquet.write_table(pa.table(table), path)
+    output = tmp_path / "scored.parquet"
+    result = run(path, "--target", server.grpc_target, "--output", output, "--batch-size", 2)
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert result.stderr.startswith(f"Error: {path}: ") and message in result.stderr
+    assert [found.name for found in tmp_path.iterdir()] == ["rows.parquet"]
+
+
+def test_parquet_that_is_none_or_has_nowhere_to_go_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    missing = run(path, "--target", "a:1")
+    assert (missing.exit_code, missing.stderr) == (
+        2,
+        f"Error: {path}: cannot be read (No such file or directory); name a Parquet file\n",
+    )
+    path.write_text("user,item\n")
+    wrong = run(path, "--target", "a:1")
+    assert wrong.exit_code == 2 and wrong.stderr.startswith(f"Error: {path}: is no Parquet file (")
+    parquet.write_table(pa.table({"user": ["a"]}), path)
+    nowhere = run(path, "--target", "a:1")
+    assert (nowhere.exit_code, nowhere.stderr) == (
+        2,
+        f"Error: {path}: name a file for the rows and their predictions with --output\n",
+    )
+
+
 def test_as_a_process_only_rows_are_on_standard_output(base_path: Path, rows: Path) -> None:
     command = [Path(sys.executable).with_name("cetnet"), "predict", rows, "--model", base_path]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -199,7 +276,7 @@ def test_as_a_process_only_rows_are_on_standard_output(base_path: Path, rows: Pa
     assert header[-1] == "ctr" and len(found) == 3
 
 
-@pytest.mark.parametrize("arguments", [["serve", "--help"], ["predict", "--help"]])
+@pytest.mark.parametrize("arguments", [["serve", "--help"], ["predict", "--help"], ["rank", "--help"]])
 def test_help_shows_an_example_and_loads_nothing_heavy(arguments: list[str]) -> None:
     program = f"""
 import sys
@@ -207,7 +284,7 @@ from cetnet_keras.cli import main
 try:
     main({arguments!r}, standalone_mode=False)
 finally:
-    heavy = {{"tensorflow", "grpc", "requests", "numpy", "uvicorn"}} & set(sys.modules)
+    heavy = {{"tensorflow", "grpc", "httpx", "numpy", "pyarrow", "uvicorn"}} & set(sys.modules)
     assert not heavy, heavy
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

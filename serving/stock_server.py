@@ -14,12 +14,14 @@ from serving.grpc_client import GrpcClient
 from serving.metrics import METRICS_PATH
 from serving.ports import address_text, reserve
 from serving.rest_client import RestClient
+from serving.retry import Retry
 from serving.version_folders import check_base_path
 
 BINARY = "tensorflow_model_server"
 _EVERYWHERE = "0.0.0.0"  # a stock server listens on all addresses and has no option for it
 _HERE = "127.0.0.1"
 _GRACE = 10.0  # seconds that it has to end by itself
+_ONCE = Retry(attempts=1)
 _PAUSE = 0.1  # seconds between two looks whether it is ready
 
 
@@ -164,7 +166,7 @@ class StockServer:
         )
         newest = None
         for kind, target in kinds:
-            with closing(kind(target, self.name)) as client:
+            with closing(kind(target, self.name, retry=_ONCE)) as client:
                 try:
                     statuses = client.status()
                 except (Unreachable, Refused):

@@ -14,12 +14,14 @@ from serving.grpc_client import GrpcClient
 from serving.metrics import METRICS_PATH
 from serving.ports import address_text, reserve
 from serving.rest_client import RestClient
+from serving.retry import Retry
 from serving.version_folders import check_base_path
 
 BINARY = "tensorflow_model_server"
 _EVERYWHERE = "0.0.0.0"  # a stock server listens on all addresses and has no option for it
 _HERE = "127.0.0.1"
 _GRACE = 10.0  # seconds that it has to end by itself
+_ONCE = Retry(attempts=1)
 _PAUSE = 0.1  # seconds between two looks whether it is ready
 
 
@@ -102,11 +104,10 @@ class StockServer:
     def wait(self) -> int:
         """Waits for its end and returns its exit code, 128 + the number of the signal that ended it."""
         assert self._process is not None
-        while (code := self._process.poll()) is None:
-            with suppress(
-                subprocess.TimeoutExpired
-            ):  # a handler runs between two waits, not in one that goes on
-                self._process.wait(_PAUSE)
+        code = None
+        while code is None:  # not one long wait: a signal just before it would be passed on at its end
+            with suppress(subprocess.TimeoutExpired):
+                code = self._process.wait(_PAUSE)
         self._undo.close()
         return code if code >= 0 else 128 - code
 
@@ -165,7 +166,7 @@ class StockServer:
         )
         newest = None
         for kind, target in kinds:
-            with closing(kind(target, self.name)) as client:
+            with closing(kind(target, self.name, retry=_ONCE)) as client:
                 try:
                     statuses = client.status()
                 except (Unreachable, Refused):

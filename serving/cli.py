@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from serving.server import ModelServer
     from serving.stock_server import StockServer
 
+DEFAULT = ParameterSource.DEFAULT
 _PORT = click.IntRange(0, 65535)
 
 
@@ -89,6 +90,8 @@ def serve(
         def show(text: str) -> None:
             console.print(text, markup=False, highlight=False)
 
+        if prediction_log is None and context.get_parameter_source("prediction_log_rate") is not DEFAULT:
+            raise InputError("--prediction-log-rate: there is no log; name its folder with --prediction-log")
         if engine == "local":
             from serving.server import ModelServer
 
@@ -104,7 +107,7 @@ def serve(
             return
         from serving.stock_server import StockServer
 
-        if context.get_parameter_source("host") is not ParameterSource.DEFAULT:
+        if context.get_parameter_source("host") is not DEFAULT:
             raise InputError(
                 "--host: a stock server listens on all addresses and has no option for it; leave it out"
             )

@@ -11,7 +11,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from cetnet_keras.errors import InputError
 from serving.grpc_client import tensor_array
 from serving.metadata import DEFAULT_SIGNATURE, ModelMetadata
-from serving.prediction_log import Asked
+from serving.prediction_files import Asked
 from serving.ranking import candidate_inputs
 
 
@@ -24,6 +24,8 @@ class Logged(NamedTuple):
 
 def read_stock_log(path: Path, metadata: ModelMetadata) -> Iterator[Logged]:
     """The Predict requests of a TFRecord file of PredictionLog messages; records of other kinds are passed over.
+
+    `PredictionFiles.add` takes each.
 
     Args:
         path: what a log collector of the server wrote; a file of warm-up requests has no answers and no rows.

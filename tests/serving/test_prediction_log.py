@@ -22,7 +22,8 @@ from tensorflow_serving.apis import prediction_log_pb2
 from cetnet_keras.errors import InputError
 from serving.client import Client, GrpcClient, RestClient
 from serving.in_process import load
-from serving.prediction_log import Asked, PredictionLog, read_prediction_log, rows_of
+from serving.prediction_files import Asked, PredictionFiles, rows_of
+from serving.prediction_log import PredictionLog, read_prediction_log
 from serving.process import server_process
 from serving.server import ModelServer
 from serving.stock_log import read_stock_log
@@ -157,7 +158,70 @@ def test_what_cannot_be_written_is_counted_and_the_rest_goes_on(
         log.add(*RANKING)
         log.add(*ROWS)
     assert log.dropped == 2 and len(read_prediction_log(tmp_path, "explain").to_table()) == 2
-    assert len(caplog.records) == 1 and "the prediction log leaves requests out" in caplog.text
+    first, last = (record.getMessage() for record in caplog.records)
+    assert first.startswith(
+        "the prediction log leaves requests out: signature explain: a log of rows takes [B]"
+    )
+    assert last == "the prediction log left out 2 requests"
+    log.add(*ROWS)
+    assert log.dropped == 3, "it is closed"
+
+
+def test_arrays_that_are_filled_again_are_logged_as_they_were(tmp_path: Path) -> None:
+    ctr = np.zeros(2, np.float32)
+    with PredictionLog(tmp_path) as log:
+        for value in range(200):
+            ctr[:] = value
+            log.add(*ROWS._replace(outputs={"ctr": ctr}))
+    found = read_prediction_log(tmp_path, "explain").to_table()["output/ctr"].to_pylist()
+    assert sorted(found) == sorted([float(value) for value in range(200)] * 2)
+
+
+def test_columns_that_alternate_do_not_end_each_other_s_files(tmp_path: Path) -> None:
+    fewer = ROWS._replace(outputs={"ctr": ROWS.outputs["ctr"]})
+    with PredictionLog(tmp_path) as log:
+        for _ in range(50):
+            log.add(*ROWS)
+            log.add(*fewer)
+    assert len(list((tmp_path / "explain").iterdir())) == 2
+    assert len(read_prediction_log(tmp_path, "explain").to_table()) == 200
+
+
+def test_a_half_output_is_read_as_float32(tmp_path: Path) -> None:
+    with PredictionLog(tmp_path) as log:
+        log.add(*ROWS._replace(outputs={"ctr": np.array([0.5, 0.25], np.float16)}))
+    column = read_prediction_log(tmp_path, "explain").to_table()["output/ctr"]
+    assert column.type == "float" and column.to_pylist() == [0.5, 0.25] and log.dropped == 0
+
+
+def test_a_signature_of_any_name_stays_inside_the_folder(tmp_path: Path) -> None:
+    with PredictionLog(tmp_path / "log") as log:
+        log.add(*ROWS._replace(signature="../out/of it"))
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]
+    assert len(read_prediction_log(tmp_path / "log", "../out/of it").to_table()) == 2
+
+
+def test_a_file_ends_when_it_is_large(tmp_path: Path) -> None:
+    with PredictionLog(tmp_path, bytes_per_file=1) as log:
+        for _ in range(3):
+            log.add(*ROWS)
+    assert len(list((tmp_path / "explain").glob("*.parquet"))) == 3
+
+
+def test_a_column_that_changed_its_type_is_named_and_versions_are_read_apart(tmp_path: Path) -> None:
+    as_text = {**ROWS.inputs, "price": np.array([b"1.5", b""], object)}
+    with PredictionLog(tmp_path) as log:
+        log.add(*ROWS)
+        log.add(*ROWS._replace(version=4, inputs=as_text))
+    with pytest.raises(InputError, match=r"input/price.*read the versions apart"):
+        read_prediction_log(tmp_path, "explain")
+    table = read_prediction_log(tmp_path, "explain", version=4).to_table()
+    assert table["input/price"].to_pylist() == ["1.5", ""]
+
+
+def test_a_rate_that_is_no_share_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="rate: found nan, expected a share"):
+        PredictionLog(tmp_path, rate=math.nan)
 
 
 def test_a_folder_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
@@ -243,12 +307,14 @@ def test_what_a_stock_server_logged_becomes_the_same_rows(saved_model: Path, tmp
             log.predict_log.response.model_spec.name = "clicks"
             log.predict_log.response.model_spec.signature_name = signature
             log.predict_log.response.model_spec.version.value = 5
+            log.log_metadata.timestamp_secs = 1_700_000_000
             writer.write(log.SerializeToString())
-    with PredictionLog(tmp_path / "log") as written:
+    with PredictionFiles(tmp_path / "log") as files:
         for logged in read_stock_log(path, metadata):
-            written.add(*logged.asked, when=logged.when)
+            files.add(*logged)
     rows = read_prediction_log(tmp_path / "log", "rank").to_table().to_pydict()
     assert (rows["input/user"], rows["input/item"], rows["version"]) == (["ann"] * 2, [7, 8], [5, 5])
+    assert [when.timestamp() for when in rows["time"]] == [1_700_000_000.0] * 2
     np.testing.assert_array_equal(np.float32(rows["output/ctr"]), ranked)
     assert (
         read_prediction_log(tmp_path / "log", "explain").to_table()["input/user"].to_pylist() == ASKED["user"]

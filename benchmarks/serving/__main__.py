@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("recipes/movielens_100k/data.yaml"))
     parser.add_argument("--model", type=Path, default=Path("recipes/movielens_100k/model.yaml"))
     parser.add_argument("--seconds", type=float, default=10.0, help="of each load")
+    parser.add_argument("--calls", type=int, default=200, help="in the process, of each model and size")
     parser.add_argument(
         "--swap-seconds", type=float, default=600.0, help="of load while versions are swapped"
     )

@@ -13,18 +13,19 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from benchmarks.serving.exports import WARMUP, Columns, Export, Run, exports
 from benchmarks.serving.load import Load, closed_loop, grpc_sender, open_loop, rest_sender
 from benchmarks.serving.tables import markdown
 from cetnet_keras.spec import ModelSpec, load_data_spec, parse_spec, read_text
+from serving.arrays import typed_arrays
 from serving.model import Model
 from serving.process import ServerProcess, server_process
 from serving.warmup import replay_warmup
@@ -59,8 +60,10 @@ def main() -> None:
     run = Run.of(spec, parse_spec(ModelSpec, model_text, str(arguments.model)), arguments.run)
     with tempfile.TemporaryDirectory() as folder:
         found = list(exports(run, Path(folder), arguments.quick))
+        with closing(Model(found[0].folder)) as model:
+            metadata = model.metadata()
         requests = {
-            size: {signature: _encoded(inputs) for signature, inputs in run.requests([size])}
+            size: {name: typed_arrays(inputs, metadata, name) for name, inputs in run.requests([size])}
             for size in WARMUP
         }
         results = {
@@ -77,16 +80,6 @@ def main() -> None:
     path = arguments.output / "RESULTS.md"
     path.write_text(markdown(results, (HERE / "head.md").read_text(encoding="utf-8")), encoding="utf-8")
     print(path)
-
-
-def _encoded(inputs: Columns) -> Columns:
-    """Texts as the bytes that a request holds."""
-
-    def of_text(value: np.ndarray) -> np.ndarray:
-        encode: Callable[[Any], Any] = lambda text: text.encode() if isinstance(text, str) else text  # noqa: E731
-        return np.vectorize(encode, otypes=[object])(value)
-
-    return {name: of_text(value) if value.dtype == np.object_ else value for name, value in inputs.items()}
 
 
 def in_process(

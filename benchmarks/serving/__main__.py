@@ -170,6 +170,7 @@ def swaps(
 ) -> dict[str, Any]:
     """An open loop over gRPC while a new version comes every so often and the oldest goes."""
     base = export.folder.parent
+    source = shutil.copytree(export.folder, base.with_name("source"))
     with server_process(base, NAME, base / "log.txt") as server:
         make = grpc_sender(server.grpc, NAME, "rank", requests[100]["rank"])
         alone = closed_loop(make, 4, min(seconds, 5.0))
@@ -182,7 +183,7 @@ def swaps(
             while not done.wait(every):
                 memory.append(round(server.memory() / 1e6))
                 version += 1
-                shutil.copytree(export.folder, base / f"{version}.partial")
+                shutil.copytree(source, base / f"{version}.partial")
                 (base / f"{version}.partial").rename(base / str(version))
                 if version > 2:
                     shutil.rmtree(base / str(version - 2))

@@ -23,7 +23,7 @@ from pipeline.baseline import LatestComparableModelStrategy, latest_blessed
 from pipeline.code_digest import code_digest
 from pipeline.evaluation import EVALUATOR_MODULE, eval_config
 from pipeline.gate_components import DataGate, ParityGate
-from pipeline.gates import Gates
+from pipeline.gates import SERVING_BOUNDS, Gates
 from pipeline.ingest.component import example_gen
 from pipeline.pretrained import pretrained_files
 from pipeline.pushed_model import raw_inputs
@@ -129,7 +129,7 @@ def create_pipeline(
         model_run=trainer.outputs["model_run"],
         examples=examples,
         data_spec=job.data_text,
-        gates=job.gates.model_dump_json(),
+        gates=job.gates.model_dump_json(include=SERVING_BOUNDS),
         code=job.code,
     )
     pusher = _pusher(model, evaluator, parity_gate, push_to)

@@ -4,6 +4,9 @@ from pydantic import Field, model_validator
 
 from cetnet_keras.spec.base import LocatedError, SpecModel
 
+SERVING_BOUNDS = {"max_latency_ms", "max_model_mb", "max_memory_mb"}
+"""The bounds that the parity gate looks at; the Evaluator looks at the others."""
+
 
 class Gates(SpecModel):
     """Bounds on the fused CTR over all test rows, and on serving; a value on a bound passes. The defaults are our choice.

@@ -27,6 +27,7 @@ CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {
     "a line of model.yaml": ({"model_text": "training: {epochs: 3}"}, {"Trainer"}),
     "a line of code": ({"code": "d1"}, OURS),
     "a bound": ({"gates": Gates(min_auc=0.7)}, {"Evaluator"}),
+    "a bound on serving": ({"gates": Gates(max_model_mb=1.0)}, {"ParityGate"}),
     "a member": ({"members": ("din", "dhen")}, {"Evaluator"}),
     "a file of pretrained vectors": ({"vectors": {"v.npz": "d1"}}, {"Trainer"}),
     "what is allowed": ({"allow_anomalies": True}, {"DataGate"}),

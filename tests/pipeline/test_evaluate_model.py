@@ -17,7 +17,7 @@ def test_the_test_split_has_the_figures_of_the_run(first_run: Any, run_cetnet: A
     result = evaluate(run_cetnet, first_run.folder / "data.yaml", first_run.serving, "--output", path)
     assert result.exit_code == 0, result.output
     found, expected = json.loads(path.read_text(encoding="utf-8")), first_run.metrics
-    assert set(found) == set(expected) and found["rows"] == expected["rows"] == 80
+    assert set(found) == set(expected) - {"served"} and found["rows"] == expected["rows"] == 80
     assert found["fused"] == pytest.approx(expected["fused"], abs=1e-6, nan_ok=True)
     assert list(found["members"]) == list(expected["members"]) == ["cross", "din"]
     for name, figures in expected["members"].items():

@@ -18,6 +18,7 @@ import requests
 from cetnet_keras.errors import InputError, WorkFailed
 from serving.client import GrpcClient, RestClient
 from serving.server import ModelServer
+from serving.status import StatusError
 
 READY = re.compile(r"ready: (\S+) version (\d+)  REST http://(\S+)  gRPC (\S+)\n")
 
@@ -105,17 +106,26 @@ def test_a_version_that_does_not_load_leaves_the_ports_free(base_path: Path) -> 
 def test_connections_are_refused_until_a_version_is_loaded(base_path: Path) -> None:
     (data,) = (base_path / "1" / "variables").glob("*.data-*")
     data.unlink()
-    os.mkfifo(data)  # holds up who reads it until somebody writes
+    os.mkfifo(data)  # holds up who opens it until somebody opens its other end
     server = ModelServer(base_path, rest_port=0, grpc_port=0)
     with ThreadPoolExecutor() as pool:
         start = pool.submit(server.start)
-        with data.open("wb"):  # opens when the loader does
-            assert server.versions.statuses("clicks")[0].state == "LOADING"
-            for target in (server.rest_target, server.grpc_target):
-                with pytest.raises(ConnectionRefusedError):
-                    socket.create_connection(target.split(":"), timeout=30)
+        while not is_loading(server):
+            assert not start.done(), start.exception()
+        for target in (server.rest_target, server.grpc_target):
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(target.split(":"), timeout=30)
+        assert is_loading(server)
+        data.open("wb").close()
         with pytest.raises(WorkFailed, match="version 1 of model clicks does not load"):
             start.result(60)
+
+
+def is_loading(server: ModelServer) -> bool:
+    try:
+        return server.versions.statuses("clicks")[0].state == "LOADING"
+    except StatusError:  # nothing was looked at yet
+        return False
 
 
 def test_both_addresses_of_ipv6_are_in_brackets(base_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The versions of a model: polls the base path, loads the newest, swaps without a gap."""
 
+import gc
 import logging
 import threading
 import time
@@ -221,6 +222,8 @@ class VersionManager:
             model, version.model, version.state = version.model, None, "END"
         if model is not None:
             model.close()
+            del model
+            gc.collect()  # a graph's objects refer to each other in circles, and hold some 40 MB
             _LOG.info("version %d of %s is unloaded", version.number, self.name)
 
     def _acquire(self, name: str, number: int | None, label: str | None) -> tuple[_Version, Model]:

@@ -79,6 +79,7 @@ class VersionManager:
         self._lock = (
             threading.Lock()
         )  # guards the dict and the fields of its versions, never held while loading
+        self._left_garbage = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._poll_until_stopped, name="versions", daemon=True)
 
@@ -154,6 +155,9 @@ class VersionManager:
         with self._lock:
             available = any(version.state == "AVAILABLE" for version in self._versions.values())
         self._on_availability(available)
+        if self._left_garbage:  # a graph's objects refer to each other in circles, and hold some 40 MB
+            self._left_garbage = False
+            gc.collect()  # here and not where a version ends, which may be in a request
 
     def _poll_until_stopped(self) -> None:
         while not self._stop.wait(self._poll_seconds):
@@ -184,6 +188,7 @@ class VersionManager:
         except StatusError as error:
             if model is not None:
                 model.close()
+            self._left_garbage = True
             ended = (
                 version.attempts >= self._load_attempts or not self._thread.is_alive()
             )  # still starting up
@@ -222,8 +227,7 @@ class VersionManager:
             model, version.model, version.state = version.model, None, "END"
         if model is not None:
             model.close()
-            del model
-            gc.collect()  # a graph's objects refer to each other in circles, and hold some 40 MB
+            self._left_garbage = True
             _LOG.info("version %d of %s is unloaded", version.number, self.name)
 
     def _acquire(self, name: str, number: int | None, label: str | None) -> tuple[_Version, Model]:

@@ -1,5 +1,6 @@
 """Versions come, go and fail on disk while requests run."""
 
+import gc
 import shutil
 import threading
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from cetnet_keras.errors import InputError, WorkFailed
 from serving.status import Code, StatusError
@@ -50,6 +52,28 @@ def test_a_newer_version_takes_over_and_the_old_one_ends(manager: VersionManager
     assert states(manager) == {2: "AVAILABLE", 1: "END"}
     with pytest.raises(StatusError, match=r"Specific\(clicks, 1\)"):
         answer(manager, 1)
+
+
+def test_an_unloaded_version_gives_its_memory_back(manager: VersionManager, biased_model: Path) -> None:
+    """Also where the last request on it ends after the poll that took the next one up."""
+    gc.disable()  # it comes by itself once in many swaps
+    try:
+        gc.collect()  # what other tests left
+        before = graphs()
+        with manager.use("clicks") as model:
+            copy_into_place(biased_model, manager.base_path / "2")
+            manager.poll()
+            assert states(manager) == {2: "AVAILABLE", 1: "UNLOADING"} and graphs() == before + 1
+        del model
+        manager.poll()
+        assert states(manager) == {2: "AVAILABLE", 1: "END"} and graphs() == before
+    finally:
+        gc.enable()
+
+
+def graphs() -> int:
+    """TensorFlow graphs in memory."""
+    return sum(isinstance(found, tf.Graph) for found in gc.get_objects())
 
 
 def test_no_request_fails_while_versions_are_swapped(manager: VersionManager, biased_model: Path) -> None:

@@ -11,23 +11,13 @@ from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
 
-import tensorflow_transform as tft
-
-from cetnet_keras.spec import DataSpec, load_data_spec
-from pipeline.artifacts import required_outputs
+from benchmarks.transformed_rows import Rows
+from cetnet_keras.spec import load_data_spec
 
 HERE = Path(__file__).resolve().parent
 MOVIELENS = HERE.parents[1] / "recipes" / "movielens_100k"
 # Anything that runs: the rows are what is wanted of it.
 SMALLEST_MODEL = "{members: [{type: mlp, embedding_dim: 2, hidden: [4]}], training: {epochs: 1}}\n"
-
-
-class Rows(NamedTuple):
-    """A data set as training takes it."""
-
-    spec: DataSpec
-    transformed: tft.TFTransformOutput
-    files: dict[str, list[str]]  # patterns of each split: train, eval, test
 
 
 def _copy(source: Path, folder: Path) -> None:
@@ -92,7 +82,6 @@ def prepared(name: str, source: Path, folder: Path) -> Rows:
     """
     data_set, folder = DATA_SETS[name], folder.resolve()
     spec = load_data_spec(data_set.spec)
-    database = folder / "run" / "tfx" / "metadata.sqlite"
     if not (folder / "run" / "metrics.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         data_set.write(source / data_set.source, folder)
@@ -103,10 +92,4 @@ def prepared(name: str, source: Path, folder: Path) -> Rows:
         ended = subprocess.run([*command.split(), *options], cwd=folder, check=False)
         if ended.returncode not in (0, 3):  # 3: the smallest model is no good one
             raise SystemExit(f"{folder}: the pipeline failed, see {folder}/run/log.txt")
-    outputs = required_outputs(database, spec.name, "Transform")
-    examples = outputs.folder("transformed_examples")
-    return Rows(
-        spec,
-        tft.TFTransformOutput(str(outputs.folder("transform_graph"))),
-        {split: [str(examples / f"Split-{split}" / "*")] for split in ("train", "eval", "test")},
-    )
+    return Rows.of(spec, folder / "run")

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.quality.data_sets import Rows
+from benchmarks.transformed_rows import Rows
 from cetnet_keras.metrics import calibration, normalised_entropy
 from cetnet_keras.spec import ModelSpec
-from pipeline.dataset import transformed_batches
 from pipeline.evaluate_split import EvalSplit
-from pipeline.trainer import EVAL_BATCH, make_model, optimizer_of, train
+from pipeline.trainer import make_model, optimizer_of, train
 from pipeline.transform import vocabulary_sizes
 
 
@@ -33,10 +32,7 @@ def train_once(
     sizes = vocabulary_sizes(rows.spec, rows.transformed)
     model = make_model(rows.spec, sizes, model_spec)
     model.compile(optimizer=optimizer_of(training))
-    splits = {
-        name: EvalSplit.read(rows.spec, transformed_batches(rows.files[name], rows.transformed, EVAL_BATCH))
-        for name in ("eval", "test")
-    }
+    splits = {name: rows.split(name) for name in ("eval", "test")}
     began = time.perf_counter()
     fit = train(model, training, rows.files["train"], rows.transformed, splits["eval"], folder / "training")
     seconds = time.perf_counter() - began

@@ -21,10 +21,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from benchmarks.serving.exports import WARMUP, Columns, Export, Run, exports
+from benchmarks.serving.exports import WARMUP, Columns, Export, exports
 from benchmarks.serving.load import Load, closed_loop, grpc_sender, open_loop, rest_sender
 from benchmarks.serving.tables import markdown
+from benchmarks.transformed_rows import Rows
 from cetnet_keras.spec import ModelSpec, load_data_spec, parse_spec, read_text
+from pipeline.warmup_rows import warmup_requests
 from serving.arrays import typed_arrays
 from serving.model import Model
 from serving.process import ServerProcess, server_process
@@ -57,13 +59,17 @@ def main() -> None:
         arguments.seconds, arguments.swap_seconds, arguments.swap_every = 1.0, 10.0, 4.0
         arguments.calls, arguments.output = 5, Path(tempfile.mkdtemp())
     spec, model_text = load_data_spec(arguments.data), read_text(arguments.model)
-    run = Run.of(spec, parse_spec(ModelSpec, model_text, str(arguments.model)), arguments.run)
+    model_spec = parse_spec(ModelSpec, model_text, str(arguments.model))
+    rows = Rows.of(spec, arguments.run)
     with tempfile.TemporaryDirectory() as folder:
-        found = list(exports(run, Path(folder), arguments.quick))
+        found = list(exports(rows, model_spec, Path(folder), arguments.quick))
         with closing(Model(found[0].folder)) as model:
             metadata = model.metadata()
         requests = {
-            size: {name: typed_arrays(inputs, metadata, name) for name, inputs in run.requests([size])}
+            size: {
+                name: typed_arrays(inputs, metadata, name)
+                for name, inputs in warmup_requests(spec, rows.transformed, [size])
+            }
             for size in WARMUP
         }
         results = {

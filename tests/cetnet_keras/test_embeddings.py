@@ -204,7 +204,7 @@ def stored(rows: np.ndarray, dtype: str) -> np.ndarray:
     return table(tf.range(len(rows))).numpy()
 
 
-def test_a_model_with_stored_tables_predicts_much_the_same_from_a_quarter_of_their_size(
+def test_a_model_with_stored_tables_predicts_much_the_same(
     spec: DataSpec, sizes: dict[str, int], batch: dict[str, np.ndarray], tiny_members: list[dict[str, Any]]
 ) -> None:
     model = CETNet(spec, sizes, tiny_members)

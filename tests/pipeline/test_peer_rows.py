@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow_transform as tft
 
-from benchmarks.quality.data_sets import Rows
 from benchmarks.quality.peers.rows import write_rows
+from benchmarks.transformed_rows import Rows
 from pipeline.dataset import transformed_batches
 from pipeline.transform import GROUP_KEY, vocabulary_sizes
 

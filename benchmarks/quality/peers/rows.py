@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.quality.data_sets import HERE, Rows, prepared
+from benchmarks.quality.data_sets import HERE, prepared
+from benchmarks.transformed_rows import Rows
 from cetnet_keras.spec import SequenceFeature
 from pipeline.dataset import inputs_of, transformed_batches
 from pipeline.transform import GROUP_KEY, vocabulary_sizes

@@ -1,7 +1,9 @@
 """Runs the pipeline on this machine and tells how it went."""
 
+import errno
 import json
 import logging
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -107,7 +109,10 @@ def _run(pipeline: Any) -> None:
         refused = input_error_in(error)
         if refused is not None:
             raise refused from error
-        raise WorkFailed(f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}") from error
+        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}"
+        full = os.strerror(errno.ENOSPC) in reason  # TensorFlow's error has no errno
+        what_to_do = "; free space there and run again: what is done is kept" if full else ""
+        raise WorkFailed(reason + what_to_do) from error
 
 
 class _ComponentLog(logging.Handler):

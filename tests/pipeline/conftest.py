@@ -222,12 +222,12 @@ def run_in() -> Callable[..., Run]:
 class Started:
     """A run in a process of its own, beside the tests that do not need it: runs are long, and mostly on one core."""
 
-    def __init__(self, folder: Path, **environment: str) -> None:
+    def __init__(self, folder: Path, *more: object, within: Sequence[str] = (), **environment: str) -> None:
         self.folder = folder
         # where these tests run in the background Ctrl-C is ignored, and a child would inherit that
         signal.signal(signal.SIGINT, signal.default_int_handler)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "cetnet_keras.cli", *_arguments(folder)],
+            [*within, sys.executable, "-m", "cetnet_keras.cli", *_arguments(folder, *more)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -249,11 +249,11 @@ class Started:
 
 @pytest.fixture(scope="session")
 def start_run() -> Iterator[Callable[..., Started]]:
-    """(folder, environment variables) -> Started; ended with the tests."""
+    """(folder, more arguments, a command that runs commands, environment variables) -> Started; ended with the tests."""
     started: list[Started] = []
 
-    def start(folder: Path, **environment: str) -> Started:
-        started.append(Started(folder, **environment))
+    def start(folder: Path, *more: object, within: Sequence[str] = (), **environment: str) -> Started:
+        started.append(Started(folder, *more, within=within, **environment))
         return started[-1]
 
     yield start

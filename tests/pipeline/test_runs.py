@@ -5,6 +5,7 @@ Each fixture is a call of `cetnet run` and needs the one before it; the run that
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +50,8 @@ class Noisy(Dcnv2Member):
     def output_embedding(self, features, training):
         return tf.nn.dropout(super().output_embedding(features, training), 0.5)
 '''
+SMALL_DISK = 'mount -t tmpfs -o size=64k tmpfs "$0" && "$@"'
+OTHER_BOUND = ("--min-auc", 0.01)
 BEFORE_TRAINING = ("ExampleGen", "StatisticsGen", "ExampleValidator", "DataGate", "Transform")
 
 
@@ -145,6 +148,32 @@ def unreported(resumed: Any, run_in: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
+def crowded(unreported: Any, search_path: str, start_run: Any) -> Any:
+    """Another bound, and the disk that models are pushed to is too small for one."""
+    full = [
+        "unshare",
+        "--map-root-user",
+        "--mount",
+        "sh",
+        "-c",
+        SMALL_DISK,
+        str(unreported.output / "serving"),
+    ]
+    if subprocess.run([*full, "true"], check=False).returncode:
+        pytest.skip(
+            "a small disk is mounted in a namespace of its own, and this machine gives no such namespace"
+        )
+    (unreported.output / "report.html").rmdir()
+    return start_run(unreported.folder, *OTHER_BOUND, within=full, PYTHONPATH=search_path).wait()
+
+
+@pytest.fixture(scope="module")
+def spacious(crowded: Any, run_in: Any) -> Any:
+    """The same call, and there is space."""
+    return run_in(crowded.folder, *OTHER_BOUND)
+
+
+@pytest.fixture(scope="module")
 def noisy(refused: Any, unreported: Any, members: Path, run_in: Any) -> Any:
     """A line of the members' code has changed, and the model is one whose served values are not those of training."""
     changed(members, "class Noisy", "# noise\nclass Noisy")
@@ -233,6 +262,24 @@ def test_a_run_whose_report_fails_keeps_its_model_and_says_so(resumed: Any, unre
     assert unreported.stderr.count("\n") == 1 and "report   could not be made" in unreported.stdout
     log = (unreported.output / "log.txt").read_text(encoding="utf-8", errors="replace")
     assert "IsADirectoryError" in log
+
+
+def test_a_full_disk_is_named_with_what_to_do(unreported: Any, crowded: Any) -> None:
+    assert crowded.exit_code == 1
+    assert crowded.stderr.startswith("Error: ") and crowded.stderr.count("\n") == 1
+    assert f"{crowded.serving}/" in crowded.stderr and "No space left on device; free space" in crowded.stderr
+    assert crowded.states["Evaluator"] == "done" and "Pusher" not in crowded.states
+    assert crowded.versions == unreported.versions
+
+
+def test_with_space_the_model_is_pushed_and_nothing_else_is_done_again(crowded: Any, spacious: Any) -> None:
+    assert spacious.exit_code == 0, spacious.stdout + spacious.stderr
+    assert states(spacious, ("Trainer", "Evaluator", "Pusher")) == {
+        "Trainer": "cached",
+        "Evaluator": "cached",
+        "Pusher": "done",
+    }
+    assert len(spacious.versions) == len(crowded.versions) + 1
 
 
 def test_the_same_rows_and_the_same_seed_make_the_same_model(

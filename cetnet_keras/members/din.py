@@ -16,7 +16,44 @@ from cetnet_keras.behaviours import (
 from cetnet_keras.embeddings import EmbeddedFeatures, mean_of_tokens
 from cetnet_keras.members.base import Member
 from cetnet_keras.members.registry import register_member
-from cetnet_keras.mlp import Mlp, RowDense
+from cetnet_keras.mlp import RowDense
+
+
+@tf.keras.utils.register_keras_serializable(package="cetnet")
+class PairDense(tf.keras.layers.Dense):
+    """A dense layer on [q | k | q - k | q * k] of a query q and a token k, which are never laid side by side.
+
+    The kernel has a block for each of the four. What the difference adds to q and to k is added to their blocks, and q is
+    mapped once for all tokens: half the multiplications. Source: our choice, measured.
+
+    Call arguments:
+        query: [B, n], or [B, T, n], one a token.
+        tokens: [B, T, n].
+    Returns:
+        [B, T, units].
+    """
+
+    def build(self, input_shape: Any) -> None:
+        super().build(tf.TensorShape([None, 4 * int(input_shape[-1])]))
+        self.input_spec = None  # Dense's is that of the four side by side
+
+    def call(self, query: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
+        of_query, of_token, of_difference, of_product = tf.split(tf.convert_to_tensor(self.kernel), 4)
+        if query.shape.rank == 2:
+            query = query[:, tf.newaxis]
+        shared = _map_rows(query, of_query + of_difference)
+        if self.use_bias:
+            shared += self.bias
+        pair = tf.concat([tokens, query * tokens], axis=-1)
+        return self.activation(
+            _map_rows(pair, tf.concat([of_token - of_difference, of_product], axis=0)) + shared
+        )
+
+
+def _map_rows(rows: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """[..., n] times [n, m] as one product of matrices."""
+    found = tf.matmul(tf.reshape(rows, [-1, rows.shape[-1]]), kernel)
+    return tf.reshape(found, tf.concat([tf.shape(rows)[:-1], [kernel.shape[1]]], axis=0))
 
 
 @tf.keras.utils.register_keras_serializable(package="cetnet")
@@ -46,20 +83,21 @@ class LocalActivation(tf.keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.hidden, self.activation, self.softmax = tuple(hidden), activation, softmax
-        self._mlp = Mlp(self.hidden, activation, dtype=self.dtype_policy, name="mlp")
-        bias = not softmax  # which takes it out
-        self._score = RowDense(1, use_bias=bias, dtype=self.dtype_policy, name="score")
+        common = {"dtype": self.dtype_policy}
+        units = [{"units": width, "activation": activation, **common} for width in self.hidden]
+        units.append({"units": 1, "use_bias": not softmax, **common})  # a softmax takes a bias out
+        self._first = PairDense(**units[0], name="unit_0")
+        self._others = [RowDense(**unit, name=f"unit_{i}") for i, unit in enumerate(units[1:], 1)]
 
     def call(self, query: tf.Tensor, tokens: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         tokens, mask = (
             tf.cast(tokens, query.dtype),
             tf.cast(mask, query.dtype),
         )  # Keras casts the first argument alone
-        queries = query
-        if query.shape.rank == 2:
-            queries = tf.zeros_like(tokens) + query[:, tf.newaxis, :]  # [B, T, n]
-        pairs = tf.concat([queries, tokens, queries - tokens, queries * tokens], axis=-1)
-        score = self._score(self._mlp(pairs))[:, :, 0]  # [B, T]
+        score = self._first(query, tokens)
+        for unit in self._others:
+            score = unit(score)
+        score = score[:, :, 0]  # [B, T]
         if self.softmax:
             score = masked_softmax(score, mask)
         return tf.reduce_sum((score * mask)[:, :, tf.newaxis] * tokens, axis=1)

@@ -167,7 +167,6 @@ class MultiInterest(tf.keras.layers.Layer):
     ) -> tf.Tensor:
         tokens, mask = tf.cast(tokens, query.dtype), tf.cast(mask, query.dtype)
         tokens *= mask[:, :, tf.newaxis]
-        queries = tf.zeros_like(tokens) + query[:, tf.newaxis]
         flat = tf.concat([tf.shape(tokens)[:2], [tokens.shape[-1]]], axis=0)
         refined = self._refined(tokens, tf.reshape(self._refine(tokens, mask), flat), training=training)
         refined *= mask[:, :, tf.newaxis]
@@ -175,10 +174,11 @@ class MultiInterest(tf.keras.layers.Layer):
         later = tf.cumsum(mask, axis=1, exclusive=True, reverse=True)  # tokens after each
         place = tf.minimum(tf.cast(later, tf.int32), self.max_length - 1)
         for head in range(self.heads):
-            interest, asked = self._heads[head](refined, attended[head], training=training), queries
+            interest, asked = self._heads[head](refined, attended[head], training=training), query
             if self._asked:
                 position = tf.gather(tf.cast(self._positions[head], query.dtype), place)
-                asked = self._asked[head](tf.concat([queries, position], axis=-1))
+                of_each = tf.zeros_like(tokens) + query[:, tf.newaxis]
+                asked = self._asked[head](tf.concat([of_each, position], axis=-1))
             interests.append(self._units[head](asked, interest, mask))
         return tf.concat(interests, axis=-1)
 

@@ -1,5 +1,6 @@
 """What CETNet's paper claims, and what it should claim beside that, each as a difference on the same test rows."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -36,8 +37,9 @@ def claims(runs: Runs) -> Iterator[Claim]:
     (a) fused is better than the best member alone, at its own width and at twice that; (b) than the naive ensemble of the
     same members, and than the same members on one table; (c) than two copies of one architecture; (d) than without the
     pull; (e) confidence is better than equal weights, than a learned gate and than weights that are not detached; (f) fused
-    is better than the multi-embedding model of its size, and at half the size of the best member no worse than that; (g) a
-    member in the ensemble is no worse than alone. Which member is best, the eval split says.
+    is better than the multi-embedding model of its size, also with copies of one architecture, and at half the size of
+    the best member no worse than that; (g) a member in the ensemble is no worse than alone. Which member is best, the
+    eval split says.
     Raises ValueError where sides that should be of one embedding size are not.
     """
     sides = {name: _side(name, seeds) for name, seeds in runs.items()}
@@ -61,6 +63,9 @@ def claims(runs: Runs) -> Iterator[Claim]:
             yield Claim("g", member, sides[name], or_equal=True)
         if recipe == "cetnet" and "cetnet-small" in sides:
             yield Claim("f", sides["cetnet-small"], best, or_equal=True)
+    for name in sides:
+        if found := re.fullmatch(rf"({'|'.join(RECIPES)})-(\d+x)", name):
+            yield from _against(sides, "f", name, f"multi-embedding-{found[2]}", same_size=True)
     yield from _against(sides, "b", "cetnet-paper", "paper-without-own-tables")
     for rival in (
         "paper-without-confidence",

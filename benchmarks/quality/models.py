@@ -53,6 +53,14 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
+class Sizes(SpecModel):
+    """One architecture at n times its embedding size, in three ways: a wider table, ME, and CETNet of n copies."""
+
+    member: str = Field(description="the architecture")
+    multi_embedding: str = Field(description="the member that is ME of that architecture")
+    times: list[int] = Field(description="each n")
+
+
 class Models(SpecModel):
     """models.yaml of a data set."""
 
@@ -64,11 +72,14 @@ class Models(SpecModel):
     others: dict[str, list[str | MemberSpec]] = Field(
         default_factory=dict, description="further ensembles, trained as `cetnet`"
     )
+    sizes: Sizes | None = None
 
     @model_validator(mode="after")
     def _members_are_known(self) -> "Models":
         places: dict[tuple[str, ...], Sequence[str | MemberSpec]] = {("pair",): self.pair}
         places |= {("others", key): names for key, names in self.others.items()}
+        if self.sizes is not None:
+            places["sizes",] = [self.sizes.member, self.sizes.multi_embedding]
         for place, names in places.items():
             for name in names:
                 if isinstance(name, str) and name not in self.members:
@@ -80,7 +91,27 @@ class Models(SpecModel):
         """Every model; those that most others are compared with come first."""
         found = {name: self._model([name], ALONE) for name in self.members}
         found |= {name: self._model(self.pair, way) for name, way in WAYS.items()}
-        return found | {name: self._model(names, WAYS["cetnet"]) for name, names in self.others.items()}
+        found |= {name: self._model(names, WAYS["cetnet"]) for name, names in self.others.items()}
+        return found | self._at_each_size()
+
+    def _at_each_size(self) -> dict[str, ModelSpec]:
+        found: dict[str, ModelSpec] = {}
+        if self.sizes is None:
+            return found
+        base, one, several = (
+            self.sizes.member,
+            self.members[self.sizes.member],
+            self.members[self.sizes.multi_embedding],
+        )
+        for n in self.sizes.times:
+            wide = one.model_copy(update={"embedding_dim": n * one.embedding_dim})
+            found[f"{base}-{n}x"] = self._model([wide], ALONE)
+            found[f"multi-embedding-{n}x"] = self._model([several.model_copy(update={"sets": n})], ALONE)
+            found |= {
+                f"{recipe}-{n}x": self._model([base] * n, WAYS[recipe])
+                for recipe in ("cetnet-paper", "cetnet")
+            }
+        return found
 
     def _model(self, names: Sequence[str | MemberSpec], way: dict[str, Any]) -> ModelSpec:
         members = [self.members[name] if isinstance(name, str) else name for name in names]

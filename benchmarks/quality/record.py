@@ -119,6 +119,7 @@ _KEPT = (
     "evaluations",
     "train_seconds",
     "train_rows",
+    "eval",
     "test",
     "versions",
 )

@@ -242,6 +242,25 @@ def test_its_models_are_sound_on_their_data_spec(name: str) -> None:
     assert len(made.members) == len(model_spec.members or [])
 
 
+def test_at_each_size_the_ways_differ_in_all_but_embedding_parameters() -> None:
+    data_spec, _ = OF_SETS["movielens_100k-dcnv2"]
+    spec = load_data_spec(data_spec)
+    sizes = dict.fromkeys(spec.owners, 9)
+    found = []
+    for name in ("dcnv2-3x", "multi-embedding-3x", "cetnet-3x", "cetnet-paper-3x"):
+        model = make_model(spec, sizes, OF_SETS[f"movielens_100k-{name}"][1])
+        tables = [v for v in model.trainable_variables if "embeddings" in v.name]
+        found.append(sum(v.shape.num_elements() for v in tables))
+    assert len(set(found)) == 1
+
+
+def test_copies_are_compared_with_the_multi_embedding_model_of_their_size(folder: Path) -> None:
+    for name in ("cetnet-2x", "cetnet-paper-10x", "multi-embedding-2x", "multi-embedding-3x"):
+        write_run(folder / name / "1.json", [FIRST, SECOND], 1, 0)
+    found = [(claim.letter, claim.first.name, claim.second.name) for claim in claims(read_runs(folder))]
+    assert [each for each in found if each[0] == "f"] == [("f", "cetnet-2x", "multi-embedding-2x")]
+
+
 def test_models_of_unknown_members_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "models.yaml"
     path.write_text("training: {}\nmembers:\n  dcn: {type: dcnv2}\npair: [dcn, din]\n")

@@ -68,11 +68,12 @@ def _ask(spec: DataSpec, model: Path, rows: _Rows, expected: Columns) -> tuple[S
         base = Path(folder) / spec.name
         base.mkdir()
         (base / "1").symlink_to(model.absolute(), target_is_directory=True)
-        with server_process(base, spec.name, Path(folder) / "log.txt") as server:
-            clients: dict[str, Predictor] = {
-                "gRPC": GrpcClient(server.grpc, spec.name),
-                "REST": RestClient(server.rest, spec.name),
-            }
+        with (
+            server_process(base, spec.name, Path(folder) / "log.txt") as server,
+            GrpcClient(server.grpc, spec.name) as grpc,
+            RestClient(server.rest, spec.name) as rest,
+        ):
+            clients: dict[str, Predictor] = {"gRPC": grpc, "REST": rest}
             differences: dict[str, float] = {}
             failures: list[str] = []
             for protocol, client in clients.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import signal
 import socket
 from collections.abc import Callable
@@ -126,13 +127,18 @@ def _serve_until_signal(server: ModelServer, show: Callable[[str], None]) -> Non
     # a lock that a handler releases is not enough: a signal just before the wait begins would not end it
     woken, waker = socket.socketpair()
     waker.setblocking(False)
-    signal.set_wakeup_fd(waker.fileno())
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
-    with woken, waker, server:
-        logging.getLogger("serving").addHandler(_Shown(show))  # swaps and failed loads, from here on
-        show(_ready(server))
-        woken.recv(1)
+    # until it is ready nobody was answered; without a handler process 1 of a container would not end
+    signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
+    with server, woken, waker:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: None)
+        signal.set_wakeup_fd(waker.fileno())
+        try:
+            logging.getLogger("serving").addHandler(_Shown(show))  # swaps and failed loads, from here on
+            show(_ready(server))
+            woken.recv(1)
+        finally:
+            signal.set_wakeup_fd(-1)  # a second signal would be written into what is opened in its place
 
 
 def _run_stock_server(server: StockServer, show: Callable[[str], None]) -> int:
@@ -154,4 +160,7 @@ class _Shown(logging.Handler):
         self._show = show
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._show(record.getMessage())
+        try:
+            self._show(record.getMessage())
+        except (Exception, SystemExit):  # a console that is gone must not end who tells of it
+            self.handleError(record)

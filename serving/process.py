@@ -2,14 +2,18 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from cetnet_keras.errors import WorkFailed
+
+_END_SECONDS = 60.0  # that a server may take to end
 
 
 class ServerProcess(NamedTuple):
@@ -40,7 +44,9 @@ class ServerProcess(NamedTuple):
 
 
 @contextmanager
-def server_process(base_path: Path, name: str, log: Path, *options: str) -> Iterator[ServerProcess]:
+def server_process(
+    base_path: Path, name: str, log: Path, *options: str, ready_seconds: float = 600.0
+) -> Iterator[ServerProcess]:
     """Runs `cetnet serve` on free ports for the length of a `with` block.
 
     Args:
@@ -48,8 +54,9 @@ def server_process(base_path: Path, name: str, log: Path, *options: str) -> Iter
         name: what requests call the model.
         log: what the process prints to standard error is appended here.
         options: further ones of `cetnet serve`.
+        ready_seconds: how long it may take to be ready; it is ended then.
     Raises:
-        WorkFailed: the server ended before it was ready.
+        WorkFailed: the server ended before it was ready, or took too long.
     """
     command = [sys.executable, "-m", "cetnet_keras.cli", "serve", str(base_path), "--name", name]
     command += ["--rest-port", "0", "--grpc-port", "0", "--log", str(log), *options]
@@ -57,6 +64,9 @@ def server_process(base_path: Path, name: str, log: Path, *options: str) -> Iter
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     )
+    too_long = threading.Timer(ready_seconds, process.kill)
+    too_long.daemon = True
+    too_long.start()
     try:
         assert process.stdout is not None and process.stderr is not None
         seen = []
@@ -66,11 +76,18 @@ def server_process(base_path: Path, name: str, log: Path, *options: str) -> Iter
                 re.search(rf"{kind}\S*\s+(?:\w+://)?(\S+:\d+)", "".join(seen)) for kind in ("REST", "gRPC")
             )
             if "ready" in "".join(seen) and rest and grpc:
+                too_long.cancel()
                 yield ServerProcess(rest[1], grpc[1], process.pid)
                 return
-        raise WorkFailed(
-            f"{base_path}: the server ended before it was ready: {process.stderr.read().strip()}"
-        )
+        reason = process.stderr.read().strip()
+        if process.wait() == -signal.SIGKILL:
+            reason = f"it was killed, by the system or since it took more than {ready_seconds:g} s"
+        raise WorkFailed(f"{base_path}: the server ended before it was ready: {reason}")
     finally:
+        too_long.cancel()
         process.terminate()
-        process.communicate()
+        try:
+            process.communicate(timeout=_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()

@@ -54,6 +54,7 @@ class VersionManager:
         load_attempts: how often a version is tried before it ends; the first one of all has one attempt, so
             that a broken model is reported at once (our choice; a stock server is silent for minutes).
         retry_seconds: pause between two attempts.
+        close_seconds: how long `close` waits for a load.
         metrics: what counts warm-ups and runs.
         on_availability: told after each look, and at the end, whether there is a version to use.
     """
@@ -65,6 +66,7 @@ class VersionManager:
         poll_seconds: float = 1.0,
         load_attempts: int = 6,
         retry_seconds: float = 60.0,
+        close_seconds: float = 5.0,
         metrics: ServerMetrics | None = None,
         on_availability: Callable[[bool], None] = lambda available: None,
     ) -> None:
@@ -74,6 +76,7 @@ class VersionManager:
             load_attempts,
             retry_seconds,
         )
+        self._close_seconds = close_seconds
         self._metrics, self._on_availability = metrics or ServerMetrics(), on_availability
         self._versions: dict[int, _Version] = {}
         self._lock = (
@@ -103,10 +106,13 @@ class VersionManager:
         return newest.number
 
     def close(self) -> None:
-        """Stops polling and unloads everything; what is still running is cancelled."""
+        """Stops polling and unloads everything; what is still running is cancelled.
+
+        A load that goes on for longer than `close_seconds` is left alone: its version is never used.
+        """
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(self._close_seconds)
         self._on_availability(False)
         for version in list(self._versions.values()):
             self._end(version)
@@ -185,10 +191,13 @@ class VersionManager:
             began = time.perf_counter_ns()
             if replay_warmup(model):
                 self._metrics.warmup_latency.observe(began, str(version.path), "OK")
-        except StatusError as error:
+        except (
+            Exception
+        ) as failure:  # a folder of another user, a file system that is away: it fails like any other
             if model is not None:
                 model.close()
             self._left_garbage = True
+            error = failure if isinstance(failure, StatusError) else _unknown(version.path, failure)
             ended = (
                 version.attempts >= self._load_attempts or not self._thread.is_alive()
             )  # still starting up
@@ -198,8 +207,13 @@ class VersionManager:
                 version.next_attempt = time.monotonic() + self._retry_seconds
             return
         with self._lock:
-            version.model, version.error, version.state = model, None, "AVAILABLE"
-        _LOG.info("version %d of %s is loaded", version.number, self.name)
+            stopped = self._stop.is_set()
+            if not stopped:
+                version.model, version.error, version.state = model, None, "AVAILABLE"
+        if stopped:
+            model.close()
+        else:
+            _LOG.info("version %d of %s is loaded", version.number, self.name)
 
     def _count_run(self, began: int) -> None:
         self._metrics.runtime_latency.observe(began, self.name, "Predict", "TF1")
@@ -250,3 +264,7 @@ class VersionManager:
             last = version.users == 0 and version.state == "UNLOADING"
         if last:
             self._end(version)
+
+
+def _unknown(path: Path, error: Exception) -> StatusError:
+    return StatusError(Code.UNKNOWN, f"{path}: {type(error).__name__}: {error}")

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensorflow_serving.apis import prediction_log_pb2
 
-from cetnet_keras.errors import InputError
+from cetnet_keras.errors import InputError, WorkFailed
 from serving.client import Client, GrpcClient, RestClient
 from serving.in_process import load
 from serving.prediction_files import Asked, PredictionFiles, rows_of
@@ -147,6 +147,20 @@ def test_requests_are_left_out_by_chance_and_where_too_many_wait(tmp_path: Path)
             log.add(*ROWS)
     written = len(read_prediction_log(tmp_path / "some", "explain").to_table()) // 2
     assert written + log.dropped == 2000 and written > 0
+
+
+def test_requests_are_left_out_where_those_that_wait_are_too_large(tmp_path: Path) -> None:
+    size = 2 * 8 + 2 + 2 * 4 + 2 * 4 + 4 * 4  # two strings of a byte each, prices and outputs
+    with PredictionLog(tmp_path / "none", most_bytes_waiting=size - 1) as log:
+        log.add(*ROWS)
+    assert log.dropped == 1
+    with PredictionLog(tmp_path / "each", seconds_per_file=0.01, most_bytes_waiting=size) as log:
+        waiting = threading.Event()
+        for count in (1, 2, 3):
+            log.add(*ROWS)
+            while len(list(tmp_path.glob("each/explain/*.parquet"))) < count:
+                assert not waiting.wait(0.01)
+    assert log.dropped == 0
 
 
 def test_what_cannot_be_written_is_counted_and_the_rest_goes_on(
@@ -324,6 +338,15 @@ def test_what_a_stock_server_logged_becomes_the_same_rows(saved_model: Path, tmp
         InputError, match="record 1 cannot be read; expected a TFRecord file of PredictionLog"
     ):
         list(read_stock_log(path, metadata))
+
+
+def test_a_server_that_is_not_ready_in_time_is_killed(base_path: Path, tmp_path: Path) -> None:
+    serving = server_process(base_path, "clicks", tmp_path / "log.txt", ready_seconds=0.01)
+    with (
+        pytest.raises(WorkFailed, match=r"before it was ready: it was killed, .* more than 0\.01 s"),
+        serving,
+    ):
+        pass
 
 
 def test_serve_writes_a_log_where_it_is_told(base_path: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -56,6 +57,31 @@ def test_the_command_serves_swaps_and_ends_on_sigterm(base_path: Path, biased_mo
         with pytest.raises(requests.ConnectionError):
             requests.get(f"http://{ready[3]}/v1/models/mine", timeout=30)
         assert process.stderr is not None and process.stderr.read() == ""
+
+
+def test_a_console_that_is_gone_does_not_end_the_swaps(base_path: Path, biased_model: Path) -> None:
+    with started(str(base_path), "--rest-port", "0", "--grpc-port", "0") as (process, ready):
+        assert process.stdout is not None
+        process.stdout.close()  # as `cetnet serve | head -1` does
+        client, waiting = GrpcClient(ready[4], "clicks"), threading.Event()
+        for number in (2, 3):
+            shutil.copytree(biased_model, base_path / "tmp")
+            (base_path / "tmp").rename(base_path / str(number))
+            while client.metadata().version < number:
+                assert process.poll() is None and not waiting.wait(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+
+
+def test_sigterm_ends_it_while_the_first_version_loads(base_path: Path) -> None:
+    (data,) = (base_path / "1" / "variables").glob("*.data-*")
+    data.unlink()
+    os.mkfifo(data)
+    command = [str(Path(sys.executable).with_name("cetnet")), "serve", str(base_path), "--rest-port", "0"]
+    with subprocess.Popen([*command, "--grpc-port", "0"], stdout=subprocess.PIPE) as process:
+        with open(data, "wb"):  # it has begun to load
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 128 + signal.SIGTERM
 
 
 def test_the_name_is_the_folders_and_ctrl_c_ends_it(base_path: Path) -> None:

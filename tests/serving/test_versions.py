@@ -1,6 +1,7 @@
 """Versions come, go and fail on disk while requests run."""
 
 import gc
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -253,6 +254,36 @@ def test_a_failed_version_in_an_emptied_base_path_is_tried_again(base_path: Path
     manager.poll()
     assert answer(manager)[0] == 2
     manager.close()
+
+
+def test_a_folder_that_cannot_be_looked_at_is_one_error(tmp_path: Path) -> None:
+    base_path = tmp_path
+    while len(str(base_path)) < 3850:
+        base_path /= "d" * 200
+    base_path /= "d" * (4079 - len(str(base_path)))  # its versions can be listed, and no file in them opened
+    (base_path / "1").mkdir(parents=True)
+    with pytest.raises(WorkFailed, match=r"does not load: .*File name too long"):
+        VersionManager(base_path, "clicks").start()
+
+
+def test_closing_does_not_wait_for_a_load_that_hangs(base_path: Path, biased_model: Path) -> None:
+    before = set(threading.enumerate())
+    manager = VersionManager(base_path, "clicks", poll_seconds=0.01, close_seconds=0.01)
+    manager.start()
+    (polling,) = (thread for thread in set(threading.enumerate()) - before if thread.name == "versions")
+    shutil.copytree(biased_model, base_path / "new")
+    (data,) = (base_path / "new" / "variables").glob("*.data-*")
+    data.unlink()
+    os.mkfifo(data)  # holds up who opens it until somebody opens its other end
+    (base_path / "new").rename(base_path / "2")
+    waiting = threading.Event()
+    while states(manager).get(2) != "LOADING":
+        assert not waiting.wait(0.01)
+    manager.close()
+    with open(base_path / "2" / "variables" / data.name, "wb"):
+        pass
+    polling.join(60)
+    assert not polling.is_alive() and "AVAILABLE" not in states(manager).values()
 
 
 def test_closing_cancels_what_still_runs(base_path: Path) -> None:

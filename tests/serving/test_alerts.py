@@ -38,6 +38,11 @@ def loaded(status: str, version: int, values: str) -> tuple[str, str]:
     return f":tensorflow:cc:saved_model:load_attempt_count{{{labels}}}", values
 
 
+def warmed_up(version: int, values: str) -> tuple[str, str]:
+    labels = f'{SERVED}, model_path="/models/m/{version}", status="OK"'
+    return f":tensorflow:serving:model_warmup_latency_count{{{labels}}}", values
+
+
 AVAILABLE = 'kube_deployment_status_replicas_available{namespace="ads", deployment="cetnet-serving"}'
 UP = f"up{{{SERVED}}}"
 # what a quiet half hour looks like, with a pod that is scraped in the background
@@ -78,6 +83,19 @@ CALM: dict[str, list[tuple[str, str]]] = {  # near to it, and not to be woken up
     ],
     "CetnetServingVersionFails": [*QUIET, loaded("fail", 2, "1x30"), loaded("success", 2, "1x30")],
     "CetnetServingUnseen": QUIET,
+}
+FAILS = "CetnetServingVersionFails"
+# what a pod counts of a version that is pushed, and which alerts fire after 25 minutes
+VERSIONS: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
+    "loads fail": ([loaded("fail", 2, "_x5 2 6x24")], [FAILS]),
+    "loads fail, and the pod is replaced": ([loaded("fail", 2, "6x10 stale")], []),
+    "warm-ups fail": ([loaded("success", 2, "_x5 2 6x24")], [FAILS]),
+    "two loads fail, then warm-ups": ([loaded("fail", 2, "2x30"), loaded("success", 2, "4x30")], [FAILS]),
+    "a warm-up passes": ([loaded("success", 2, "1x30"), warmed_up(2, "1x30")], []),
+    "the last warm-up passes": ([loaded("success", 2, "1 6x29"), warmed_up(2, "_ 1x29")], []),
+    "no warm-up": ([loaded("success", 2, "1x30")], []),
+    "no warm-up, unloaded and loaded again": ([loaded("success", 2, "1x10 2x20")], []),
+    "no warm-up after two loads that fail": ([loaded("fail", 2, "2x30"), loaded("success", 2, "1x30")], []),
 }
 
 
@@ -133,9 +151,8 @@ def test_prometheus_takes_the_rules(rules: Path) -> None:
     subprocess.run(["promtool", "check", "rules", str(rules)], check=True)
 
 
-@pytest.mark.parametrize("alert", ALERTS)
-def test_an_alert_fires_alone_and_only_when_it_should(rules: Path, alert: str) -> None:
-    cases = [(FIRING[alert], [{"labels": f'{{alertname="{alert}"}}', "value": 1}]), (CALM[alert], [])]
+def check_that_fire(rules: Path, cases: list[tuple[list[tuple[str, str]], list[str]]]) -> None:
+    """By Prometheus' own rule tests: after 25 minutes of the series, these alerts and no others, each once."""
     tests = [
         {
             "interval": "1m",
@@ -144,7 +161,7 @@ def test_an_alert_fires_alone_and_only_when_it_should(rules: Path, alert: str) -
                 {
                     "expr": 'count by (alertname) (ALERTS{alertstate="firing"})',
                     "eval_time": "25m",
-                    "exp_samples": expected,
+                    "exp_samples": [{"labels": f'{{alertname="{alert}"}}', "value": 1} for alert in expected],
                 }
             ],
         }
@@ -156,3 +173,22 @@ def test_an_alert_fires_alone_and_only_when_it_should(rules: Path, alert: str) -
         ["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_an_alert_fires_alone_and_only_when_it_should(rules: Path, alert: str) -> None:
+    check_that_fire(rules, [(FIRING[alert], [alert]), (CALM[alert], [])])
+
+
+@pytest.mark.parametrize("case", VERSIONS)
+def test_a_version_that_no_pod_serves_is_told_from_one_that_serves(rules: Path, case: str) -> None:
+    counts, alerts = VERSIONS[case]
+    before = [loaded("success", 1, "1x30"), warmed_up(1, "1x30")]
+    check_that_fire(rules, [([*QUIET, *before, *counts], alerts)])
+
+
+def test_a_failed_warm_up_is_known_by_the_last_attempt_that_the_server_makes() -> None:
+    arguments = (ROOT / "serving/manifests/kubernetes/deployment.yaml").read_text(encoding="utf-8")
+    (retries,) = re.findall(r"--max_num_load_retries=(\d+)", arguments)
+    (attempts,) = re.findall(r">= (\d+)", ALERTS[FAILS]["expr"])
+    assert int(attempts) == 1 + int(retries)

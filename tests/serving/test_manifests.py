@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "serving" / "manifests"
 KUBERNETES = MANIFESTS / "kubernetes"
 NAME = "movielens_100k"
-COMPONENTS = ["object_store", "batching", "versions"]
+COMPONENTS = ["object_store", "with_model", "batching", "versions"]
 RELEASES = ["1.29", "1.37"]  # of Kubernetes: the oldest that all fields are in, and a new one
 CUSTOM = yaml.safe_load((Path(__file__).parent / "custom_resources.yaml").read_text(encoding="utf-8"))
 MODEL_SERVER = yaml.safe_load((Path(__file__).parent / "model_server.yaml").read_text(encoding="utf-8"))
@@ -89,14 +89,16 @@ def with_defaults(text: str) -> str:
 
 @pytest.fixture(scope="module")
 def overlays(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
-    """The manifests as they are applied: by themselves, with each component, and with all."""
+    """The manifests as they are applied: by themselves, with each component, and with all that go together."""
     found = {"kubernetes": built(KUBERNETES), "kserve": built(MANIFESTS / "kserve")}
-    for name in [*COMPONENTS, "all"]:
+    chosen = {name: [KUBERNETES / name] for name in COMPONENTS}
+    together = [name for name in COMPONENTS if name != "with_model"]  # the model comes in one way
+    chosen["all"] = [KUBERNETES / name for name in together]
+    for name, components in chosen.items():
         folder = tmp_path_factory.mktemp(name).resolve()
-        chosen = COMPONENTS if name == "all" else [name]
         overlay = {
-            "resources": [os.path.relpath(KUBERNETES, folder)],
-            "components": [os.path.relpath(KUBERNETES / component, folder) for component in chosen],
+            "resources": [os.path.relpath(components[0].parent, folder)],
+            "components": [os.path.relpath(component, folder) for component in components],
         }
         (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
         found[name] = built(folder)
@@ -152,6 +154,16 @@ def test_the_object_store_takes_the_place_of_the_claim(overlays: dict[str, list[
     (fetch,) = pod["initContainers"]
     assert fetch["volumeMounts"] == [{"name": "models", "mountPath": "/models"}]
     assert fetch["args"][-1] == "/models/$(MODEL_NAME)/$(MODEL_VERSION)"
+
+
+def test_no_claim_hides_the_model_inside_the_image(overlays: dict[str, list[Any]]) -> None:
+    pod = of_kind(overlays["with_model"], "Deployment")["spec"]["template"]["spec"]
+    assert "PersistentVolumeClaim" not in {document["kind"] for document in overlays["with_model"]}
+    (copied,) = re.findall(r"^COPY .* (/\S+)/$", (MANIFESTS / "Dockerfile").read_text(), flags=re.MULTILINE)
+    assert flags(SERVER["args"])["model_base_path"] == copied.replace("{", "(").replace("}", ")")
+    (server,) = pod["containers"]
+    assert server["volumeMounts"] == [mount for mount in SERVER["volumeMounts"] if mount["name"] != "models"]
+    assert {volume["name"] for volume in pod["volumes"]} == {"config", "tmp"}
 
 
 @pytest.mark.parametrize(
@@ -337,16 +349,20 @@ def test_the_versions_file_serves_the_model_and_labels_versions_that_it_serves()
     assert not model.HasField("logging_config")  # the stock server refuses it
 
 
-def test_the_page_names_what_there_is_and_its_overlay_is_applied(tmp_path: Path) -> None:
+def test_the_page_names_what_there_is_and_its_overlays_are_applied(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "production.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`--([a-z]+_[a-z_]+|port)`", page))
     assert set(flags(SERVER["args"])) <= named <= FLAGS
     metrics = set(re.findall(r":tensorflow:[a-z_:]+", page))
     assert metrics and {name.removesuffix("_bucket") for name in metrics} <= METRICS
     shutil.copytree(MANIFESTS, tmp_path / "cetnet" / "serving" / "manifests")
-    (overlay,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
-    (tmp_path / "kustomization.yaml").write_text(overlay)
+    fetched, inside = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    (tmp_path / "kustomization.yaml").write_text(fetched)
     (fetch,) = of_kind(built(tmp_path), "Deployment")["spec"]["template"]["spec"]["initContainers"]
     values = {variable["name"]: variable["value"] for variable in fetch["env"]}
     assert values == {"BUCKET": "models", "MODEL_NAME": NAME, "MODEL_VERSION": "1795883400"}
     check(of_kind(built(tmp_path), "Deployment"), RELEASES[-1])
+    (tmp_path / "kustomization.yaml").write_text(inside)
+    pod = of_kind(built(tmp_path), "Deployment")["spec"]["template"]["spec"]
+    assert f"docker push {pod['containers'][0]['image']}\n" in page
+    assert "models" not in {volume["name"] for volume in pod["volumes"]}

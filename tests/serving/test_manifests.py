@@ -90,8 +90,9 @@ def with_defaults(text: str) -> str:
 @pytest.fixture(scope="module")
 def overlays(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
     """The manifests as they are applied: by themselves, with each component, and with all that go together."""
-    found = {"kubernetes": built(KUBERNETES), "kserve": built(MANIFESTS / "kserve")}
-    chosen = {name: [KUBERNETES / name] for name in COMPONENTS}
+    kserve = MANIFESTS / "kserve"
+    found = {"kubernetes": built(KUBERNETES), "kserve": built(kserve)}
+    chosen = {name: [KUBERNETES / name] for name in COMPONENTS} | {"standard": [kserve / "standard"]}
     together = [name for name in COMPONENTS if name != "with_model"]  # the model comes in one way
     chosen["all"] = [KUBERNETES / name for name in together]
     for name, components in chosen.items():
@@ -258,6 +259,17 @@ def test_a_pod_that_goes_outlives_its_connections() -> None:
     assert int(flags(SERVER["args"])["rest_api_timeout_in_ms"]) / 1000 <= int(waits)
 
 
+def test_kserves_pods_without_a_proxy_go_as_the_deployments_do(overlays: dict[str, list[Any]]) -> None:
+    predictor = of_kind(overlays["standard"], "InferenceService")["spec"]["predictor"]
+    assert predictor["model"]["lifecycle"] == SERVER["lifecycle"]
+    assert predictor["terminationGracePeriodSeconds"] == POD["terminationGracePeriodSeconds"]
+    added = set(predictor["model"]["args"]) - set(PREDICTOR["model"]["args"])
+    assert len(added) == 1 and added < set(SERVER["args"])
+    assert "grpc_channel_arguments" in flags(predictor["model"]["args"])
+    refused = {"lifecycle", "terminationGracePeriodSeconds"}  # by Knative, which serves without the component
+    assert not refused & (set(PREDICTOR) | set(PREDICTOR["model"]))
+
+
 def test_a_rollout_never_takes_a_pod_away_first() -> None:
     assert DEPLOYMENT["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
     assert RAW["kubernetes/autoscaler.yaml"]["spec"]["minReplicas"] >= 2
@@ -356,7 +368,7 @@ def test_the_page_names_what_there_is_and_its_overlays_are_applied(tmp_path: Pat
     metrics = set(re.findall(r":tensorflow:[a-z_:]+", page))
     assert metrics and {name.removesuffix("_bucket") for name in metrics} <= METRICS
     shutil.copytree(MANIFESTS, tmp_path / "cetnet" / "serving" / "manifests")
-    fetched, inside = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    fetched, inside, standard = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
     (tmp_path / "kustomization.yaml").write_text(fetched)
     (fetch,) = of_kind(built(tmp_path), "Deployment")["spec"]["template"]["spec"]["initContainers"]
     values = {variable["name"]: variable["value"] for variable in fetch["env"]}
@@ -366,3 +378,5 @@ def test_the_page_names_what_there_is_and_its_overlays_are_applied(tmp_path: Pat
     pod = of_kind(built(tmp_path), "Deployment")["spec"]["template"]["spec"]
     assert f"docker push {pod['containers'][0]['image']}\n" in page
     assert "models" not in {volume["name"] for volume in pod["volumes"]}
+    (tmp_path / "kustomization.yaml").write_text(standard)
+    check(of_kind(built(tmp_path), "InferenceService"), RELEASES[-1])

@@ -48,11 +48,53 @@ def test_delong_is_the_difference_and_the_error_of_a_bootstrap() -> None:
     assert found.error == pytest.approx(np.std(draws), rel=0.1)
 
 
+def of_users(seed: int, users: int = 200) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, two scores, and users of 1 to 20 rows: how often one clicks, and how each model errs, is the user's own."""
+    rng = np.random.default_rng(seed)
+    user = np.repeat(np.arange(users), rng.integers(1, 21, users))
+    label = (rng.random(len(user)) < rng.beta(1, 2, users)[user]).astype(np.float64)
+    own = rng.normal(size=(2, users))[:, user] + rng.normal(size=(2, len(user)))
+    return label, label + 0.5 * own[0], label + 0.8 * own[1], user
+
+
+def test_errors_are_those_of_a_bootstrap_over_users() -> None:
+    label, first, second, user = of_users(4)
+    both = auc_difference, log_loss_difference
+    rows = [np.flatnonzero(user == each) for each in range(user.max() + 1)]
+    rng, draws = np.random.default_rng(5), []
+    pair = sigmoid(first), sigmoid(second)
+    for _ in range(1000):
+        own = np.concatenate([rows[each] for each in rng.integers(0, len(rows), len(rows))])
+        draws.append([difference(label[own], pair[0][own], pair[1][own]).value for difference in both])
+    for difference, expected in zip(both, np.std(draws, axis=0), strict=True):
+        found, of_rows = difference(label, *pair, user), difference(label, *pair)
+        assert found.error == pytest.approx(expected, rel=0.1)
+        assert found.value == of_rows.value and of_rows.error < 0.8 * expected
+
+
+def test_groups_of_one_row_are_rows() -> None:
+    label, first, second = scored(6)
+    alone = np.random.default_rng(7).permutation(len(label))
+    pair = sigmoid(first), sigmoid(second)
+    each = -np.log(np.where(label == 1, pair[0], 1 - pair[0]) / np.where(label == 1, pair[1], 1 - pair[1]))
+    for difference in (auc_difference, log_loss_difference):
+        assert difference(label, *pair, alone) == pytest.approx(difference(label, *pair), abs=1e-15)
+    expected = each.std(ddof=1) / np.sqrt(len(each))
+    assert log_loss_difference(label, *pair).error == pytest.approx(expected, rel=1e-9)
+    clicked, placements = label == 1, []
+    for scores in pair:
+        wins = np.sign(scores[clicked][:, None] - scores[~clicked]) / 2 + 0.5  # [clicks, others]
+        placements.append((wins.mean(axis=1), wins.mean(axis=0)))
+    variance = sum(np.var(one - two, ddof=1) / len(one) for one, two in zip(*placements, strict=True))
+    assert auc_difference(label, *pair).error == pytest.approx(np.sqrt(variance), rel=1e-9)
+
+
 def test_a_model_does_not_differ_from_itself() -> None:
     label, first, _ = scored(2)
     group = np.arange(len(label)) % 40
     differences = (
         auc_difference(label, first, first),
+        auc_difference(label, first, first, group),
         gauc_difference(label, first, first, group),
         log_loss_difference(label, sigmoid(first), sigmoid(first)),
     )
@@ -161,10 +203,10 @@ def test_comparisons_are_the_differences_of_their_sides(folder: Path, record: Re
     one, other = (runs[name][2].scores for name in ("cetnet", best))
     measured = found["a", "cetnet", best, 2].differences
     assert measured == {key: pytest.approx(value, abs=1e-8) for key, value in compared(one, other).items()}
-    label = one.label["test"]
-    assert measured["auc"] == pytest.approx(
-        auc_difference(label, one.calibrated(), other.calibrated()), abs=1e-8
-    )
+    label, pair = one.label["test"], (one.calibrated(), other.calibrated())
+    assert measured["auc"] == pytest.approx(auc_difference(label, *pair, one.group), abs=1e-8)
+    losses = log_loss_difference(label, sigmoid(pair[0]), sigmoid(pair[1]), one.group)
+    assert measured["log_loss"] == pytest.approx(losses, abs=1e-8)
     second = runs["cetnet"][1].members[1]
     np.testing.assert_allclose(
         sigmoid(second.logit["test"]), 1 - sigmoid(runs["cetnet"][1].scores.logit["test"]), atol=1e-6

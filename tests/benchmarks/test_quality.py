@@ -22,7 +22,7 @@ from benchmarks.quality.results import (
     read_runs,
     sigmoid,
 )
-from benchmarks.quality.tables import Verdict, over_seeds, verdict
+from benchmarks.quality.tables import MARGIN, OverSeeds, Verdict, over_seeds, verdict
 from cetnet_keras.errors import InputError
 from cetnet_keras.metrics import auc, group_auc, log_loss
 from cetnet_keras.spec import ModelSpec, load_data_spec
@@ -183,9 +183,10 @@ def record(folder: Path) -> Record:
 
 def test_the_error_of_a_difference_does_not_shrink_with_seeds_that_agree() -> None:
     once = Difference(0.2, 0.1)
-    assert over_seeds([once, once]) == pytest.approx(once)
+    assert over_seeds([once, once]) == (*once, 0.0, 2) and over_seeds([once, once]).error == once.error
     apart = over_seeds([Difference(0.0, 0.1), Difference(1.0, 0.1)])
-    assert apart == pytest.approx((0.5, np.std([0, 1], ddof=1) / np.sqrt(2)))
+    assert apart == pytest.approx((0.5, 0.1, np.std([0, 1], ddof=1) / np.sqrt(2), 2))
+    assert apart.error == pytest.approx(np.sqrt(apart.rows**2 + apart.seeds**2))
 
 
 def test_the_section_of_a_set_has_every_model_and_claim(record: Record) -> None:
@@ -238,19 +239,56 @@ def test_a_record_forgets_what_other_settings_gave(folder: Path, record: Record)
     assert left.comparisons
 
 
+def test_few_seeds_need_a_larger_difference() -> None:
+    assert OverSeeds(0.0, 0.1, 0.0, 3).reach == pytest.approx(0.196, abs=1e-4), (
+        "rows alone: the normal quantile"
+    )
+    assert OverSeeds(0.0, 0.0, 0.1, 3).reach == pytest.approx(0.43027, abs=1e-5), "seeds alone: t of 2"
+    # Welch and Satterthwaite: 2 * (0.02 / 0.01) ** 2 = 8 degrees, t of 8
+    assert OverSeeds(0.0, 0.1, 0.1, 3).reach == pytest.approx(2.306 * np.sqrt(0.02), abs=1e-4)
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize("spread", [0.3, 1.0, 2.0])
+def test_equal_models_get_a_verdict_in_five_of_a_hundred_cases(seeds: int, spread: float) -> None:
+    rng, draws = np.random.default_rng(11), 3000
+    of_rows = rng.normal(size=(draws, 1))  # the seeds share it
+    values = of_rows + spread * rng.normal(size=(draws, seeds))
+    found = [over_seeds([Difference(value, 1.0) for value in each]) for each in values]
+    words = [Verdict({"auc": each}, or_equal=False).word for each in found]
+    assert 0.035 < np.mean([word != "open" for word in words]) < 0.075
+
+
+def test_one_seed_gives_no_verdict(folder: Path) -> None:
+    once = over_seeds([Difference(0.5, 0.1)])
+    assert Verdict({"auc": once}, or_equal=False).word == "one seed"
+    (folder / "dnn" / "2.json").unlink()
+    record = Record().with_runs(read_runs(folder), settings_of(folder))
+    (line,) = (each for each in section("small", record).splitlines() if "| dnn in cetnet | dnn |" in each)
+    assert line.endswith("| one seed |") and "**" not in line
+
+
 @pytest.mark.parametrize(
-    ("gain", "or_equal", "word"),
+    ("gain", "error", "or_equal", "word"),
     [
-        ((3, 0), False, "holds"),
-        ((3, -3), False, "mixed"),
-        ((0, -3), False, "fails"),
-        ((1, 1), False, "open"),
-        ((1, 1), True, "holds"),
-        ((0, -3), True, "fails"),
+        ((3, 0), 0.1, False, "holds"),
+        ((3, -3), 0.1, False, "mixed"),
+        ((0, -3), 0.1, False, "fails"),
+        ((1, 1), 0.1, False, "open"),
+        ((1, 1), 0.1, True, "open"),
+        ((3, 1), 0.1, True, "open"),
+        ((1, -1), MARGIN / 3, True, "holds"),
+        ((1, -1), MARGIN / 2, True, "open"),
+        ((3, -3), MARGIN / 9, True, "mixed"),
+        ((0, -3), MARGIN / 9, True, "fails"),
     ],
 )
-def test_a_verdict_needs_two_standard_errors(gain: tuple[float, float], or_equal: bool, word: str) -> None:
-    differences = {"auc": Difference(gain[0] * 0.1, 0.1), "log_loss": Difference(-gain[1] * 0.1, 0.1)}
+def test_a_verdict_needs_a_difference_beyond_its_error(
+    gain: tuple[float, float], error: float, or_equal: bool, word: str
+) -> None:
+    """Gains in errors."""
+    values = {"auc": gain[0] * error, "log_loss": -gain[1] * error}
+    differences = {metric: OverSeeds(value, error, 0.0, 3) for metric, value in values.items()}
     assert Verdict(differences, or_equal).word == word
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from benchmarks.quality.claims import claims
 from benchmarks.quality.paired import Difference
 from benchmarks.quality.results import Runs, compared, naive_ensembles
+from cetnet_keras.spec import TrainingSpec
 
 
 class Training(BaseModel):
@@ -100,7 +101,7 @@ def _trainings(runs: Runs) -> Iterator[Training]:
                 seed=seed,
                 settings=_settings(runs, (name,), seed),
                 figures=_rounded(run.scores.figures()),
-                found=found,
+                found=found | {"evaluation_limit": _evaluation_limit(run.found["model"])},
             )
     for name, ensemble in naive_ensembles(runs).items():
         for seed, scores in ensemble.scores.items():
@@ -123,6 +124,15 @@ _KEPT = (
     "test",
     "versions",
 )
+
+
+def _evaluation_limit(settings: Mapping[str, Any]) -> int:
+    """The evaluations after which a training ends, whatever its patience; a peer has one an epoch."""
+    if "epochs" in settings:
+        return int(settings["epochs"])
+    own = {key: settings.get("training", {}).get(key) for key in ("epochs", "evaluations_per_epoch")}
+    training = TrainingSpec.model_validate({key: value for key, value in own.items() if value is not None})
+    return training.epochs * training.evaluations_per_epoch
 
 
 def _comparisons(runs: Runs) -> Iterator[Comparison]:

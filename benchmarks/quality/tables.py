@@ -14,6 +14,7 @@ HEADS = {"auc": "AUC", "gauc": "gAUC", "log_loss": "log loss"}
 RAW = {"raw_auc": "AUC, raw", "raw_log_loss": "log loss, raw"}
 
 
+CUT_OFF = " †"  # the limit of epochs ended a training, its patience did not
 MARGIN = 0.001  # of each metric: how much worse than the other side is still "or equal"
 
 
@@ -103,7 +104,8 @@ def _cost(seeds: Sequence[Training]) -> str:
     epochs, seconds = (
         np.mean([each.found[key] for each in seeds]) for key in ("best_evaluation", "train_seconds")
     )
-    return f"{size} | {epochs:.1f} | {seconds:.0f}"
+    cut_off = any(each.found["evaluations"] >= each.found["evaluation_limit"] for each in seeds)
+    return f"{size} | {epochs:.1f}{CUT_OFF if cut_off else ''} | {seconds:.0f}"
 
 
 def claims_table(record: Record) -> Iterator[str]:

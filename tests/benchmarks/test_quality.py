@@ -146,6 +146,7 @@ def write_run(path: Path, members: list[dict[str, Any]], seed: int, place: int) 
         "embedding_parameters": 40 * len(members),
         "parameters": 100,
         "best_evaluation": 3,
+        "evaluations": 5,
         "train_seconds": 2.0,
     }
     path.write_text(json.dumps({"seed": seed, "model": {"members": members}} | facts))
@@ -195,6 +196,24 @@ def test_the_section_of_a_set_has_every_model_and_claim(record: Record) -> None:
     assert "| (b) | cetnet | naive, log odds: dcn + dnn | 1, 2 | " in text
     widths = {line.count("|") for line in text.splitlines() if line.startswith("|")}
     assert len(widths) == 2, "two tables, none of them ragged"
+
+
+OWN = {"members": [FIRST], "training": {"epochs": 3, "evaluations_per_epoch": 2}}
+PEER = {"members": [FIRST], "training": {"early_stop_patience": 2}, "epochs": 6}
+
+
+@pytest.mark.parametrize("settings", [OWN, PEER], ids=["ours", "peer"])
+@pytest.mark.parametrize(("evaluations", "epochs"), [(5, "3.0"), (6, "3.0 †")])
+def test_a_training_that_its_limit_of_epochs_ended_is_marked(
+    folder: Path, settings: dict[str, Any], evaluations: int, epochs: str
+) -> None:
+    path = folder / "dcn" / "2.json"
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"model": settings, "evaluations": evaluations})
+    )
+    record = Record().with_runs(read_runs(folder), settings_of(folder) | {"dcn": settings})
+    (line,) = (each for each in section("small", record).splitlines() if each.startswith("| dcn |"))
+    assert line.startswith("| dcn | 2 |") and f"| 40 / 100 | {epochs} | 2 |" in line
 
 
 def test_comparisons_are_the_differences_of_their_sides(folder: Path, record: Record) -> None:

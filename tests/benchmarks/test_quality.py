@@ -1,17 +1,20 @@
 """The benchmark's statistics: DeLong's test against a bootstrap, naive ensembles by their formulas, paired tables."""
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks.quality.__main__ import is_of, section
+from benchmarks.quality import __main__ as sweep
+from benchmarks.quality.__main__ import section, settings
 from benchmarks.quality.claims import claims
-from benchmarks.quality.data_sets import DATA_SETS
+from benchmarks.quality.data_sets import DATA_SETS, DataSet, prepared
 from benchmarks.quality.models import load_models
 from benchmarks.quality.paired import Difference, auc_difference, gauc_difference, log_loss_difference
+from benchmarks.quality.peers import rows as peer_rows
 from benchmarks.quality.record import Record
 from benchmarks.quality.results import (
     NAIVE,
@@ -22,7 +25,9 @@ from benchmarks.quality.results import (
     read_runs,
     sigmoid,
 )
+from benchmarks.quality.run_file import data_digest, is_of, settings_of_run
 from benchmarks.quality.tables import MARGIN, OverSeeds, Verdict, over_seeds, verdict
+from benchmarks.transformed_rows import Rows
 from cetnet_keras.errors import InputError
 from cetnet_keras.metrics import auc, group_auc, log_loss
 from cetnet_keras.spec import ModelSpec, load_data_spec
@@ -149,7 +154,7 @@ def write_run(path: Path, members: list[dict[str, Any]], seed: int, place: int) 
         "evaluations": 5,
         "train_seconds": 2.0,
     }
-    path.write_text(json.dumps({"seed": seed, "model": {"members": members}} | facts))
+    path.write_text(json.dumps({"seed": seed, "model": {"members": members}, "data": "today"} | facts))
 
 
 def test_naive_ensembles_are_the_members_alone_put_together(folder: Path) -> None:
@@ -174,7 +179,7 @@ def test_naive_ensembles_are_the_members_alone_put_together(folder: Path) -> Non
 
 
 def settings_of(folder: Path) -> dict[str, Any]:
-    return {name: json.loads((folder / name / "1.json").read_text())["model"] for name in MODELS}
+    return {name: settings_of_run(json.loads((folder / name / "1.json").read_text())) for name in MODELS}
 
 
 @pytest.fixture
@@ -202,16 +207,15 @@ OWN = {"members": [FIRST], "training": {"epochs": 3, "evaluations_per_epoch": 2}
 PEER = {"members": [FIRST], "training": {"early_stop_patience": 2}, "epochs": 6}
 
 
-@pytest.mark.parametrize("settings", [OWN, PEER], ids=["ours", "peer"])
+@pytest.mark.parametrize("model", [OWN, PEER], ids=["ours", "peer"])
 @pytest.mark.parametrize(("evaluations", "epochs"), [(5, "3.0"), (6, "3.0 †")])
 def test_a_training_that_its_limit_of_epochs_ended_is_marked(
-    folder: Path, settings: dict[str, Any], evaluations: int, epochs: str
+    folder: Path, model: dict[str, Any], evaluations: int, epochs: str
 ) -> None:
     path = folder / "dcn" / "2.json"
-    path.write_text(
-        json.dumps(json.loads(path.read_text()) | {"model": settings, "evaluations": evaluations})
-    )
-    record = Record().with_runs(read_runs(folder), settings_of(folder) | {"dcn": settings})
+    run = json.loads(path.read_text()) | {"model": model, "evaluations": evaluations}
+    path.write_text(json.dumps(run))
+    record = Record().with_runs(read_runs(folder), settings_of(folder) | {"dcn": settings_of_run(run)})
     (line,) = (each for each in section("small", record).splitlines() if each.startswith("| dcn |"))
     assert line.startswith("| dcn | 2 |") and f"| 40 / 100 | {epochs} | 2 |" in line
 
@@ -248,7 +252,8 @@ def test_a_record_outlives_the_runs_that_it_was_made_from(
 
 
 def test_a_record_forgets_what_other_settings_gave(folder: Path, record: Record) -> None:
-    changed = settings_of(folder) | {"dnn": {"members": [SECOND], "training": {"epochs": 9}}}
+    changed = settings_of(folder)
+    changed["dnn"] = changed["dnn"] | {"model": {"members": [SECOND], "training": {"epochs": 9}}}
     left = record.with_runs({}, changed)
     assert {each.name for each in left.trainings} == {"dcn", "cetnet", "other"}, "no ensemble with dnn either"
     assert {(each.first, each.second) for each in left.comparisons} <= {
@@ -256,6 +261,21 @@ def test_a_record_forgets_what_other_settings_gave(folder: Path, record: Record)
         ("dcn in cetnet", "dcn"),
     }
     assert left.comparisons
+
+
+def test_a_record_forgets_what_other_rows_gave(folder: Path, record: Record) -> None:
+    today = {name: each | {"data": "tomorrow"} for name, each in settings_of(folder).items()}
+    assert record.with_runs({}, today) == record.with_runs(read_runs(folder), today) == Record()
+
+
+def test_a_run_of_other_rows_is_not_put_beside_those_of_today(folder: Path) -> None:
+    known, path = settings_of(folder), folder / "dcn" / "2.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"data": "yesterday"}))
+    arrays = dict(np.load(path.with_suffix(".npz")))
+    np.savez(path.with_suffix(".npz"), **{key: array[:300] for key, array in arrays.items()})
+    found = Record().with_runs(read_runs(folder), known)
+    assert {each.seed for each in found.trainings if "dcn" in each.settings} == {1}
+    assert {each.seed for each in found.comparisons if "dcn" in each.settings} == {1}
 
 
 def test_few_seeds_need_a_larger_difference() -> None:
@@ -318,12 +338,88 @@ def test_sides_of_unequal_size_are_no_comparison_at_equal_size(folder: Path) -> 
         list(claims(read_runs(folder)))
 
 
-def test_a_result_of_another_model_is_not_taken_for_this_one(tmp_path: Path) -> None:
-    spec = ModelSpec.model_validate({"members": [FIRST], "training": {"epochs": 3}})
+def test_a_run_of_another_model_or_of_other_rows_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    made, other = (
+        settings(ModelSpec.model_validate({"members": [FIRST], "training": {"epochs": n}})) for n in (3, 4)
+    )
     path = tmp_path / "1.json"
-    path.write_text(json.dumps({"model": spec.model_dump(mode="json", exclude_unset=True)}))
-    assert is_of(spec, path)
-    assert not is_of(ModelSpec.model_validate({"members": [FIRST], "training": {"epochs": 4}}), path)
+    path.write_text(json.dumps({"model": made, "data": "today", "code": "of another day"}))
+    assert is_of({"model": made, "data": "today"}, path)
+    assert not is_of({"model": other, "data": "today"}, path)
+    assert not is_of({"model": made, "data": "tomorrow"}, path)
+    path.write_text(json.dumps({"model": made}))
+    assert not is_of({"model": made, "data": "today"}, path)
+
+
+SPEC = "name: {}\nlabel: y\nfeatures: {{a: {{type: categorical}}}}\nsplits: {{train: a.csv, eval: b.csv, test: c.csv}}\n"
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The spec of a set, `small`, whose rows are prepared in no time: the pipeline's run leaves one file there."""
+    spec = tmp_path / "data.yaml"
+    spec.write_text(SPEC.format("first"))
+    monkeypatch.setitem(DATA_SETS, "small", DataSet("small", spec, spec, lambda source, folder: None))
+
+    def run(command: list[str], cwd: Path, check: bool) -> subprocess.CompletedProcess[str]:
+        (cwd / "run").mkdir()
+        (cwd / "run" / "metrics.json").write_text((cwd / "data.yaml").read_text())
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(Rows, "of", lambda spec, run: (spec, run))
+    return spec
+
+
+def test_rows_are_prepared_anew_where_their_spec_has_changed(small: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "rows" / "run" / "metrics.json"
+    prepared("small", tmp_path, tmp_path / "rows")
+    kept.write_text("made once")
+    prepared("small", tmp_path, tmp_path / "rows")
+    assert kept.read_text() == "made once"
+    small.write_text(SPEC.format("second"))
+    spec = prepared("small", tmp_path, tmp_path / "rows")[0]
+    assert spec.name == "second" and kept.read_text() == SPEC.format("second")
+
+
+def test_arrays_for_peers_are_written_anew_where_the_spec_has_changed(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+    monkeypatch.setattr(peer_rows, "SETS", ["small"])
+    monkeypatch.setattr(
+        peer_rows, "write_rows", lambda rows, folder: written.append(folder.mkdir(exist_ok=True))
+    )
+    monkeypatch.setattr("sys.argv", ["rows", "--data", str(tmp_path), "--output", str(tmp_path)])
+    (tmp_path / "small").mkdir()
+    for spec, writings in (("first", 1), ("first", 1), ("second", 2)):
+        small.write_text(SPEC.format(spec))
+        peer_rows.main()
+        assert len(written) == writings
+    assert data_digest(tmp_path / "small" / "arrays" / "data.yaml") == data_digest(small)
+
+
+def test_a_sweep_trains_again_where_the_data_spec_has_changed(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = ModelSpec.model_validate({"members": [FIRST]})
+    trained = []
+
+    def train_once(rows: Any, *of: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        trained.append(rows)
+        return {"seed": 1, "model": settings(spec), "train_seconds": 1.0, "test": {}}, {}
+
+    monkeypatch.setattr(sweep, "train_once", train_once)
+    monkeypatch.setattr(sweep, "models_of", lambda name, quick: {"dcn": spec})
+    for code, trainings in (("a", 1), ("b", 1)):
+        sweep.train_all("small", tmp_path, None, [1], tmp_path / "out", False, code)
+        assert len(trained) == trainings, "other sources are no reason to train again"
+    small.write_text(SPEC.format("second"))
+    sweep.train_all("small", tmp_path, None, [1], tmp_path / "out", False, "c")
+    assert len(trained) == 2
+    found = json.loads((tmp_path / "out" / "dcn" / "1.json").read_text())
+    assert found["data"] == data_digest(small) and found["code"] == "c"
+    assert {"dcn": settings_of_run(found)} == sweep.settings_of("small", quick=False)
 
 
 OF_SETS = {

@@ -16,9 +16,11 @@ from benchmarks.quality.models import load_models
 from benchmarks.quality.peers.settings import load_peers
 from benchmarks.quality.record import Record
 from benchmarks.quality.results import read_runs
+from benchmarks.quality.run_file import data_digest, is_of
 from benchmarks.quality.tables import claims_table, models_table
 from benchmarks.quality.training import train_once
 from cetnet_keras.spec import ModelSpec
+from pipeline.code_digest import code_digest
 
 QUICK_SETS, QUICK_EPOCHS = ["frappe_x1"], 1
 
@@ -46,9 +48,10 @@ def main() -> None:
     if arguments.quick:
         sets, seeds, output = QUICK_SETS, seeds[:1], output / "quick"
         kept = output
+    code = code_digest()  # now: a sweep takes days, and the sources may change under it
     for name in sets:
         if not arguments.tables_only:
-            train_all(name, arguments.data, arguments.models, seeds, output / name, arguments.quick)
+            train_all(name, arguments.data, arguments.models, seeds, output / name, arguments.quick, code)
     sections = [(HERE / "head.md").read_text(encoding="utf-8")]
     for name in DATA_SETS:
         path = kept / "measured" / f"{name}.json"
@@ -78,9 +81,10 @@ def models_of(name: str, quick: bool) -> dict[str, ModelSpec]:
 
 
 def settings_of(name: str, quick: bool) -> dict[str, Any]:
-    """The settings of each model and peer, as the JSON file of a run has them under `model`."""
-    peers = load_peers(HERE / name, QUICK_EPOCHS if quick else None)
-    return {model: settings(spec) for model, spec in models_of(name, quick).items()} | peers
+    """What the runs of each model and peer must be of: `model` and `data`, as their JSON files have them."""
+    peers, data = load_peers(HERE / name, QUICK_EPOCHS if quick else None), data_digest(DATA_SETS[name].spec)
+    found = {model: settings(spec) for model, spec in models_of(name, quick).items()} | peers
+    return {model: {"model": of_model, "data": data} for model, of_model in found.items()}
 
 
 def settings(model_spec: ModelSpec) -> dict[str, Any]:
@@ -88,30 +92,35 @@ def settings(model_spec: ModelSpec) -> dict[str, Any]:
 
 
 def train_all(
-    name: str, source: Path, models: list[str] | None, seeds: list[int], folder: Path, quick: bool
+    name: str,
+    source: Path,
+    models: list[str] | None,
+    seeds: list[int],
+    folder: Path,
+    quick: bool,
+    code: str,
 ) -> None:
-    """Trains what is not there yet, seed by seed, so that an early stop leaves whole seeds."""
+    """Trains what is not there yet, seed by seed, so that an early stop leaves whole seeds.
+
+    `code`, a digest of the sources, is kept of each run, so that one can ask; a run of other sources still counts.
+    """
     rows = prepared(name, source, folder / "rows")
+    data = data_digest(folder / "rows" / "data.yaml")
     known = models_of(name, quick)
     for seed in seeds:
         for model in models or known:
             result, model_spec = folder / model / f"{seed}.json", known[model]
-            if result.exists() and is_of(model_spec, result):
+            if result.exists() and is_of({"model": settings(model_spec), "data": data}, result):
                 continue
             result.unlink(missing_ok=True)
             result.parent.mkdir(parents=True, exist_ok=True)
             found, arrays = train_once(rows, model_spec, seed, result.parent)
+            found |= {"data": data, "code": code}
             np.savez_compressed(result.with_suffix(".npz"), **arrays)
             # last: it says that all is there
             result.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
             test = {key: value["auc"] for key, value in found["test"].items()}
             print(name, model, seed, f"{found['train_seconds']:.0f} s", test, flush=True)
-
-
-def is_of(model_spec: ModelSpec, result: Path) -> bool:
-    """Whether a run is of this model, and not of what its file held before."""
-    found = json.loads(result.read_text(encoding="utf-8"))["model"]
-    return bool(found == settings(model_spec))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
 
+from benchmarks.quality.run_file import data_digest
 from benchmarks.transformed_rows import Rows
 from cetnet_keras.spec import load_data_spec
 
@@ -73,7 +74,7 @@ DATA_SETS = {
 
 
 def prepared(name: str, source: Path, folder: Path) -> Rows:
-    """The transformed rows of a data set; what is in `folder` already is not made again.
+    """The transformed rows of a data set; what is in `folder` already is not made again, unless of another spec.
 
     Args:
         name: of DATA_SETS.
@@ -82,14 +83,17 @@ def prepared(name: str, source: Path, folder: Path) -> Rows:
     """
     data_set, folder = DATA_SETS[name], folder.resolve()
     spec = load_data_spec(data_set.spec)
-    if not (folder / "run" / "metrics.json").exists():
+    run = folder / "run"
+    if run.exists() and data_digest(folder / "data.yaml") != data_digest(data_set.spec):
+        shutil.rmtree(run)
+    if not (run / "metrics.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         data_set.write(source / data_set.source, folder)
         shutil.copy(data_set.spec, folder / "data.yaml")
         (folder / "model.yaml").write_text(SMALLEST_MODEL, encoding="utf-8")
         command = f"{Path(sys.executable).with_name('cetnet')} run --data data.yaml --model model.yaml"
-        options = ["--output", str(folder / "run"), "--min-auc", "0"]
+        options = ["--output", str(run), "--min-auc", "0"]
         ended = subprocess.run([*command.split(), *options], cwd=folder, check=False)
         if ended.returncode not in (0, 3):  # 3: the smallest model is no good one
-            raise SystemExit(f"{folder}: the pipeline failed, see {folder}/run/log.txt")
-    return Rows.of(spec, folder / "run")
+            raise SystemExit(f"{folder}: the pipeline failed, see {run}/log.txt")
+    return Rows.of(spec, run)

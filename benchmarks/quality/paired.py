@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from cetnet_keras.metrics import group_auc
+from cetnet_keras.metrics import EPSILON, group_auc
 
 
 class Difference(NamedTuple):
@@ -24,34 +24,63 @@ class Difference(NamedTuple):
         )
 
 
-def auc_difference(label: np.ndarray, first: np.ndarray, second: np.ndarray) -> Difference:
-    """AUC of two models on the same rows, by DeLong's test. Source: DeLong et al. 1988; placements by mid-ranks as in
-    Sun and Xu 2014.
+def auc_difference(
+    label: np.ndarray, first: np.ndarray, second: np.ndarray, group: np.ndarray | None = None
+) -> Difference:
+    """AUC of two models on the same rows, by DeLong's test, the rows of a group taken as one draw.
+
+    Sources: DeLong et al. 1988; placements by mid-ranks as in Sun and Xu 2014; their sums by group as in Obuchowski 1997,
+    which is DeLong's error where each row is a group.
 
     Args:
         label: [N], 0 or 1, both of them there.
         first, second: [N] scores.
+        group: [N], rows with equal values depend on each other; None: all rows are independent.
     """
-    clicked = label == 1
+    clicked, codes = label == 1, _codes(group, len(label))
     clicks, others = int(clicked.sum()), int((~clicked).sum())
-    above, below = (
-        [],
-        [],
-    )  # [2, clicks] and [2, others]: the share of the other class that each row stands right to
-    for scores in (first, second):
+    # [N], the share of the other class that a row stands right to by the first model, less that by the second
+    gain = np.zeros(len(label))
+    for sign, scores in ((1, first), (-1, second)):
         all_ranks = stats.rankdata(scores)
-        above.append((all_ranks[clicked] - stats.rankdata(scores[clicked])) / others)
-        below.append(1 - (all_ranks[~clicked] - stats.rankdata(scores[~clicked])) / clicks)
-    covariance = np.cov(above) / clicks + np.cov(below) / others  # [2, 2]
-    variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
-    return Difference(float(above[0].mean() - above[1].mean()), float(np.sqrt(max(variance, 0.0))))
+        gain[clicked] += sign * (all_ranks[clicked] - stats.rankdata(scores[clicked])) / others
+        gain[~clicked] += sign * (1 - (all_ranks[~clicked] - stats.rankdata(scores[~clicked])) / clicks)
+    value = float(gain[clicked].mean())
+    above = np.bincount(codes, np.where(clicked, gain - value, 0)) / clicks  # [G]
+    below = np.bincount(codes, np.where(clicked, 0, gain - value)) / others  # [G]
+    variance = (
+        _unbiased(len(np.unique(codes[clicked]))) * (above**2).sum()
+        + _unbiased(len(np.unique(codes[~clicked]))) * (below**2).sum()
+        + 2 * _unbiased(len(above)) * (above * below).sum()
+    )
+    return Difference(value, float(np.sqrt(max(variance, 0.0))))
 
 
-def log_loss_difference(label: np.ndarray, first: np.ndarray, second: np.ndarray) -> Difference:
-    """Log loss of two models on the same rows: the mean of the rows' differences and its standard error."""
-    losses = [-np.log(np.clip(np.where(label == 1, p, 1 - p), 1e-7, 1)) for p in (first, second)]
+def log_loss_difference(
+    label: np.ndarray, first: np.ndarray, second: np.ndarray, group: np.ndarray | None = None
+) -> Difference:
+    """Log loss of two models on the same rows: the mean of the rows' differences and its standard error.
+
+    Args:
+        label: [N], 0 or 1.
+        first, second: [N] probabilities.
+        group: [N], rows with equal values depend on each other; None: all rows are independent.
+    """
+    losses = [-np.log(np.clip(np.where(label == 1, p, 1 - p), EPSILON, 1)) for p in (first, second)]
     each = losses[0] - losses[1]
-    return Difference(float(each.mean()), float(each.std(ddof=1) / np.sqrt(len(each))))
+    value = float(each.mean())
+    sums = np.bincount(_codes(group, len(each)), each - value) / len(each)  # [G]
+    return Difference(value, float(np.sqrt(_unbiased(len(sums)) * (sums**2).sum())))
+
+
+def _codes(group: np.ndarray | None, rows: int) -> np.ndarray:
+    """[N], the place of each row's group, 0 to G - 1."""
+    return np.arange(rows) if group is None else np.unique(group, return_inverse=True)[1]
+
+
+def _unbiased(count: int) -> float:
+    """What the square of `count` deviations from their own mean is too small by; NaN for one, which says nothing."""
+    return count / (count - 1) if count > 1 else np.nan
 
 
 def gauc_difference(
@@ -68,7 +97,7 @@ def gauc_difference(
         label, first, second: [N]. group: [N].
         draws: samples of the groups, with replacement.
     """
-    codes = np.unique(group, return_inverse=True)[1]
+    codes = _codes(group, len(label))
     order = np.argsort(codes, kind="stable")
     starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
     parts = np.split(order, starts[1:])

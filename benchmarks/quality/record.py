@@ -3,7 +3,6 @@
 Predictions are too large to keep: a difference on the same rows is measured where both sides are on one machine.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,7 +12,9 @@ from pydantic import BaseModel
 
 from benchmarks.quality.claims import claims
 from benchmarks.quality.paired import Difference
-from benchmarks.quality.results import Runs, compared, naive_ensembles
+from benchmarks.quality.results import Run, Runs, compared, naive_ensembles
+from benchmarks.quality.run_file import digest, settings_of_run
+from cetnet_keras.spec import TrainingSpec
 
 
 class Training(BaseModel):
@@ -21,7 +22,7 @@ class Training(BaseModel):
 
     name: str
     seed: int
-    settings: dict[str, str]  # digest of each model that it is made of
+    settings: dict[str, str]  # digest of what each model that it is made of is of: its settings and its data
     figures: dict[str, float]
     found: dict[str, Any] = {}  # parameters, time, versions: nothing of a naive ensemble
 
@@ -61,9 +62,10 @@ class Record(BaseModel):
 
         Args:
             runs: finished trainings of this machine.
-            known: settings of each model, as a run's JSON file has them under `model`.
+            known: by model, what its runs must be of: `model` and `data`, as a run's JSON file has them.
         """
         today = {name: digest(settings) for name, settings in known.items()}
+        runs = _of_today(runs, today)  # first: rows of other data cannot be put beside these
         trainings = {(old.name, old.seed): old for old in self.trainings}
         trainings |= {(new.name, new.seed): new for new in _trainings(runs)}
         comparisons = {_key(old): old for old in self.comparisons}
@@ -72,11 +74,6 @@ class Record(BaseModel):
             trainings=[trainings[key] for key in sorted(trainings) if _is_of(trainings[key], today)],
             comparisons=[comparisons[key] for key in sorted(comparisons) if _is_of(comparisons[key], today)],
         )
-
-
-def digest(settings: Any) -> str:
-    """A short name of a model's settings."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _lines(entries: list[dict[str, Any]]) -> str:
@@ -91,6 +88,14 @@ def _is_of(entry: Training | Comparison, today: Mapping[str, str]) -> bool:
     return all(today.get(name) == found for name, found in entry.settings.items())
 
 
+def _of_today(runs: Runs, today: Mapping[str, str]) -> Runs:
+    found = {
+        name: {seed: run for seed, run in seeds.items() if today.get(name) == _digest(run)}
+        for name, seeds in runs.items()
+    }
+    return {name: seeds for name, seeds in found.items() if seeds}
+
+
 def _trainings(runs: Runs) -> Iterator[Training]:
     for name, seeds in runs.items():
         for seed, run in seeds.items():
@@ -100,7 +105,7 @@ def _trainings(runs: Runs) -> Iterator[Training]:
                 seed=seed,
                 settings=_settings(runs, (name,), seed),
                 figures=_rounded(run.scores.figures()),
-                found=found,
+                found=found | {"evaluation_limit": _evaluation_limit(run.found["model"])},
             )
     for name, ensemble in naive_ensembles(runs).items():
         for seed, scores in ensemble.scores.items():
@@ -122,7 +127,17 @@ _KEPT = (
     "eval",
     "test",
     "versions",
+    "code",
 )
+
+
+def _evaluation_limit(settings: Mapping[str, Any]) -> int:
+    """The evaluations after which a training ends, whatever its patience; a peer has one an epoch."""
+    if "epochs" in settings:
+        return int(settings["epochs"])
+    own = {key: settings.get("training", {}).get(key) for key in ("epochs", "evaluations_per_epoch")}
+    training = TrainingSpec.model_validate({key: value for key, value in own.items() if value is not None})
+    return training.epochs * training.evaluations_per_epoch
 
 
 def _comparisons(runs: Runs) -> Iterator[Comparison]:
@@ -144,7 +159,11 @@ def _comparisons(runs: Runs) -> Iterator[Comparison]:
 
 
 def _settings(runs: Runs, models: Any, seed: int) -> dict[str, str]:
-    return {name: digest(runs[name][seed].found["model"]) for name in sorted(models)}
+    return {name: _digest(runs[name][seed]) for name in sorted(models)}
+
+
+def _digest(run: Run) -> str:
+    return digest(settings_of_run(run.found))
 
 
 def _rounded(figures: dict[str, float]) -> dict[str, float]:

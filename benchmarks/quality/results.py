@@ -151,8 +151,8 @@ def naive_ensembles(runs: Runs) -> dict[str, Naive]:
 
 def compared(first: Scores, second: Scores) -> dict[str, Difference]:
     """First less second, by metric, on the same test rows."""
-    label, pair = first.label["test"], (first.calibrated(), second.calibrated())
-    found = {"auc": auc_difference(label, *pair)}
-    if first.group is not None:
-        found["gauc"] = gauc_difference(label, *pair, first.group)
-    return found | {"log_loss": log_loss_difference(label, sigmoid(pair[0]), sigmoid(pair[1]))}
+    label, group, pair = first.label["test"], first.group, (first.calibrated(), second.calibrated())
+    found = {"auc": auc_difference(label, *pair, group)}
+    if group is not None:
+        found["gauc"] = gauc_difference(label, *pair, group)
+    return found | {"log_loss": log_loss_difference(label, sigmoid(pair[0]), sigmoid(pair[1]), group)}

@@ -5,6 +5,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from benchmarks.quality.paired import Difference
 from benchmarks.quality.record import Comparison, Record, Training
@@ -13,36 +14,67 @@ HEADS = {"auc": "AUC", "gauc": "gAUC", "log_loss": "log loss"}
 RAW = {"raw_auc": "AUC, raw", "raw_log_loss": "log loss, raw"}
 
 
+CUT_OFF = " †"  # the limit of epochs ended a training, its patience did not
+MARGIN = 0.001  # of each metric: how much worse than the other side is still "or equal"
+
+
+class OverSeeds(NamedTuple):
+    """The mean of a difference over paired seeds, and its standard errors."""
+
+    value: float
+    rows: float  # of the test rows: seeds share them, so that more seeds do not make it smaller
+    seeds: float  # of the seeds; 0 for one, which says nothing of others
+    number: int  # of seeds
+
+    @property
+    def error(self) -> float:
+        """Of both together, which are independent."""
+        return float(np.hypot(self.rows, self.seeds))
+
+    @property
+    def reach(self) -> float:
+        """The difference that 95 % of means stay below, either way, where there is none; infinite for one seed.
+
+        Quantile of t by the degrees of freedom of Welch 1947 and Satterthwaite 1946: of the rows endless, of the seeds
+        number - 1. Where the seeds' error is the larger one, they come out too many: 8 % go beyond it with three seeds.
+        """
+        if self.number < 2:
+            return np.inf
+        freedom = (self.number - 1) * (self.error / self.seeds) ** 4 if self.seeds > 0 else np.inf
+        return float(stats.t.ppf(0.975, freedom) * self.error)
+
+
 class Verdict(NamedTuple):
     """What the differences of a claim say, over seeds."""
 
-    differences: dict[str, Difference]
+    differences: dict[str, OverSeeds]
     or_equal: bool
 
     @property
     def word(self) -> str:
-        """holds, fails, mixed (better by one metric and worse by another), or open: nothing beyond two standard errors."""
-        gains = {_sign(metric) * d.value / d.error for metric, d in self.differences.items() if d.error > 0}
-        better, worse = any(gain > 2 for gain in gains), any(gain < -2 for gain in gains)
-        if better and worse:
-            return "mixed"
-        if better or (self.or_equal and not worse):
-            return "holds"
-        return "fails" if worse else "open"
+        """holds, fails, mixed (better by one metric and worse by another), open (neither), or that there is one seed."""
+        if any(d.number < 2 for d in self.differences.values()):
+            return "one seed"
+        gains = [(_sign(metric) * d.value, d.reach) for metric, d in self.differences.items()]
+        better = any(gain > reach for gain, reach in gains)
+        worse = any(gain < -reach for gain, reach in gains)
+        if worse:
+            return "mixed" if better else "fails"
+        if self.or_equal:
+            return "holds" if all(gain - reach > -MARGIN for gain, reach in gains) else "open"
+        return "holds" if better else "open"
 
 
 def _sign(metric: str) -> int:
     return -1 if metric == "log_loss" else 1
 
 
-def over_seeds(differences: Sequence[Difference]) -> Difference:
-    """The mean over paired seeds; the error is the larger of the test rows' and of the seeds'.
-
-    Seeds share the test rows, so that more seeds do not make the error of the rows smaller.
-    """
-    values = [d.value for d in differences]
-    of_seeds = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
-    return Difference(float(np.mean(values)), max(of_seeds, float(np.mean([d.error for d in differences]))))
+def over_seeds(differences: Sequence[Difference]) -> OverSeeds:
+    """The mean over paired seeds."""
+    values, number = [d.value for d in differences], len(differences)
+    of_rows = float(np.mean([d.error for d in differences]))
+    of_seeds = float(np.std(values, ddof=1) / np.sqrt(number)) if number > 1 else 0.0
+    return OverSeeds(float(np.mean(values)), of_rows, of_seeds, number)
 
 
 def verdict(comparisons: Sequence[Comparison]) -> Verdict:
@@ -72,7 +104,8 @@ def _cost(seeds: Sequence[Training]) -> str:
     epochs, seconds = (
         np.mean([each.found[key] for each in seeds]) for key in ("best_evaluation", "train_seconds")
     )
-    return f"{size} | {epochs:.1f} | {seconds:.0f}"
+    cut_off = any(each.found["evaluations"] >= each.found["evaluation_limit"] for each in seeds)
+    return f"{size} | {epochs:.1f}{CUT_OFF if cut_off else ''} | {seconds:.0f}"
 
 
 def claims_table(record: Record) -> Iterator[str]:
@@ -98,8 +131,8 @@ def _spread(values: Sequence[float]) -> str:
     return f"{np.mean(values):.4f}{deviation}"
 
 
-def _signed(difference: Difference | None) -> str:
+def _signed(difference: OverSeeds | None) -> str:
     if difference is None:
         return ""
     text = f"{difference.value:+.4f} ± {difference.error:.4f}"
-    return f"**{text}**" if abs(difference.value) > 2 * difference.error else text
+    return f"**{text}**" if abs(difference.value) > difference.reach else text

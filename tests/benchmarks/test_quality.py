@@ -1,17 +1,20 @@
 """The benchmark's statistics: DeLong's test against a bootstrap, naive ensembles by their formulas, paired tables."""
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks.quality.__main__ import is_of, section
+from benchmarks.quality import __main__ as sweep
+from benchmarks.quality.__main__ import section, settings
 from benchmarks.quality.claims import claims
-from benchmarks.quality.data_sets import DATA_SETS
+from benchmarks.quality.data_sets import DATA_SETS, DataSet, prepared
 from benchmarks.quality.models import load_models
 from benchmarks.quality.paired import Difference, auc_difference, gauc_difference, log_loss_difference
+from benchmarks.quality.peers import rows as peer_rows
 from benchmarks.quality.record import Record
 from benchmarks.quality.results import (
     NAIVE,
@@ -22,7 +25,9 @@ from benchmarks.quality.results import (
     read_runs,
     sigmoid,
 )
-from benchmarks.quality.tables import Verdict, over_seeds, verdict
+from benchmarks.quality.run_file import data_digest, is_of, settings_of_run
+from benchmarks.quality.tables import MARGIN, OverSeeds, Verdict, over_seeds, verdict
+from benchmarks.transformed_rows import Rows
 from cetnet_keras.errors import InputError
 from cetnet_keras.metrics import auc, group_auc, log_loss
 from cetnet_keras.spec import ModelSpec, load_data_spec
@@ -48,11 +53,53 @@ def test_delong_is_the_difference_and_the_error_of_a_bootstrap() -> None:
     assert found.error == pytest.approx(np.std(draws), rel=0.1)
 
 
+def of_users(seed: int, users: int = 200) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, two scores, and users of 1 to 20 rows: how often one clicks, and how each model errs, is the user's own."""
+    rng = np.random.default_rng(seed)
+    user = np.repeat(np.arange(users), rng.integers(1, 21, users))
+    label = (rng.random(len(user)) < rng.beta(1, 2, users)[user]).astype(np.float64)
+    own = rng.normal(size=(2, users))[:, user] + rng.normal(size=(2, len(user)))
+    return label, label + 0.5 * own[0], label + 0.8 * own[1], user
+
+
+def test_errors_are_those_of_a_bootstrap_over_users() -> None:
+    label, first, second, user = of_users(4)
+    both = auc_difference, log_loss_difference
+    rows = [np.flatnonzero(user == each) for each in range(user.max() + 1)]
+    rng, draws = np.random.default_rng(5), []
+    pair = sigmoid(first), sigmoid(second)
+    for _ in range(1000):
+        own = np.concatenate([rows[each] for each in rng.integers(0, len(rows), len(rows))])
+        draws.append([difference(label[own], pair[0][own], pair[1][own]).value for difference in both])
+    for difference, expected in zip(both, np.std(draws, axis=0), strict=True):
+        found, of_rows = difference(label, *pair, user), difference(label, *pair)
+        assert found.error == pytest.approx(expected, rel=0.1)
+        assert found.value == of_rows.value and of_rows.error < 0.8 * expected
+
+
+def test_groups_of_one_row_are_rows() -> None:
+    label, first, second = scored(6)
+    alone = np.random.default_rng(7).permutation(len(label))
+    pair = sigmoid(first), sigmoid(second)
+    each = -np.log(np.where(label == 1, pair[0], 1 - pair[0]) / np.where(label == 1, pair[1], 1 - pair[1]))
+    for difference in (auc_difference, log_loss_difference):
+        assert difference(label, *pair, alone) == pytest.approx(difference(label, *pair), abs=1e-15)
+    expected = each.std(ddof=1) / np.sqrt(len(each))
+    assert log_loss_difference(label, *pair).error == pytest.approx(expected, rel=1e-9)
+    clicked, placements = label == 1, []
+    for scores in pair:
+        wins = np.sign(scores[clicked][:, None] - scores[~clicked]) / 2 + 0.5  # [clicks, others]
+        placements.append((wins.mean(axis=1), wins.mean(axis=0)))
+    variance = sum(np.var(one - two, ddof=1) / len(one) for one, two in zip(*placements, strict=True))
+    assert auc_difference(label, *pair).error == pytest.approx(np.sqrt(variance), rel=1e-9)
+
+
 def test_a_model_does_not_differ_from_itself() -> None:
     label, first, _ = scored(2)
     group = np.arange(len(label)) % 40
     differences = (
         auc_difference(label, first, first),
+        auc_difference(label, first, first, group),
         gauc_difference(label, first, first, group),
         log_loss_difference(label, sigmoid(first), sigmoid(first)),
     )
@@ -104,9 +151,10 @@ def write_run(path: Path, members: list[dict[str, Any]], seed: int, place: int) 
         "embedding_parameters": 40 * len(members),
         "parameters": 100,
         "best_evaluation": 3,
+        "evaluations": 5,
         "train_seconds": 2.0,
     }
-    path.write_text(json.dumps({"seed": seed, "model": {"members": members}} | facts))
+    path.write_text(json.dumps({"seed": seed, "model": {"members": members}, "data": "today"} | facts))
 
 
 def test_naive_ensembles_are_the_members_alone_put_together(folder: Path) -> None:
@@ -131,7 +179,7 @@ def test_naive_ensembles_are_the_members_alone_put_together(folder: Path) -> Non
 
 
 def settings_of(folder: Path) -> dict[str, Any]:
-    return {name: json.loads((folder / name / "1.json").read_text())["model"] for name in MODELS}
+    return {name: settings_of_run(json.loads((folder / name / "1.json").read_text())) for name in MODELS}
 
 
 @pytest.fixture
@@ -141,9 +189,10 @@ def record(folder: Path) -> Record:
 
 def test_the_error_of_a_difference_does_not_shrink_with_seeds_that_agree() -> None:
     once = Difference(0.2, 0.1)
-    assert over_seeds([once, once]) == pytest.approx(once)
+    assert over_seeds([once, once]) == (*once, 0.0, 2) and over_seeds([once, once]).error == once.error
     apart = over_seeds([Difference(0.0, 0.1), Difference(1.0, 0.1)])
-    assert apart == pytest.approx((0.5, np.std([0, 1], ddof=1) / np.sqrt(2)))
+    assert apart == pytest.approx((0.5, 0.1, np.std([0, 1], ddof=1) / np.sqrt(2), 2))
+    assert apart.error == pytest.approx(np.sqrt(apart.rows**2 + apart.seeds**2))
 
 
 def test_the_section_of_a_set_has_every_model_and_claim(record: Record) -> None:
@@ -154,6 +203,23 @@ def test_the_section_of_a_set_has_every_model_and_claim(record: Record) -> None:
     assert len(widths) == 2, "two tables, none of them ragged"
 
 
+OWN = {"members": [FIRST], "training": {"epochs": 3, "evaluations_per_epoch": 2}}
+PEER = {"members": [FIRST], "training": {"early_stop_patience": 2}, "epochs": 6}
+
+
+@pytest.mark.parametrize("model", [OWN, PEER], ids=["ours", "peer"])
+@pytest.mark.parametrize(("evaluations", "epochs"), [(5, "3.0"), (6, "3.0 †")])
+def test_a_training_that_its_limit_of_epochs_ended_is_marked(
+    folder: Path, model: dict[str, Any], evaluations: int, epochs: str
+) -> None:
+    path = folder / "dcn" / "2.json"
+    run = json.loads(path.read_text()) | {"model": model, "evaluations": evaluations}
+    path.write_text(json.dumps(run))
+    record = Record().with_runs(read_runs(folder), settings_of(folder) | {"dcn": settings_of_run(run)})
+    (line,) = (each for each in section("small", record).splitlines() if each.startswith("| dcn |"))
+    assert line.startswith("| dcn | 2 |") and f"| 40 / 100 | {epochs} | 2 |" in line
+
+
 def test_comparisons_are_the_differences_of_their_sides(folder: Path, record: Record) -> None:
     runs = read_runs(folder)
     found = {(each.letter, each.first, each.second, each.seed): each for each in record.comparisons}
@@ -161,10 +227,10 @@ def test_comparisons_are_the_differences_of_their_sides(folder: Path, record: Re
     one, other = (runs[name][2].scores for name in ("cetnet", best))
     measured = found["a", "cetnet", best, 2].differences
     assert measured == {key: pytest.approx(value, abs=1e-8) for key, value in compared(one, other).items()}
-    label = one.label["test"]
-    assert measured["auc"] == pytest.approx(
-        auc_difference(label, one.calibrated(), other.calibrated()), abs=1e-8
-    )
+    label, pair = one.label["test"], (one.calibrated(), other.calibrated())
+    assert measured["auc"] == pytest.approx(auc_difference(label, *pair, one.group), abs=1e-8)
+    losses = log_loss_difference(label, sigmoid(pair[0]), sigmoid(pair[1]), one.group)
+    assert measured["log_loss"] == pytest.approx(losses, abs=1e-8)
     second = runs["cetnet"][1].members[1]
     np.testing.assert_allclose(
         sigmoid(second.logit["test"]), 1 - sigmoid(runs["cetnet"][1].scores.logit["test"]), atol=1e-6
@@ -186,7 +252,8 @@ def test_a_record_outlives_the_runs_that_it_was_made_from(
 
 
 def test_a_record_forgets_what_other_settings_gave(folder: Path, record: Record) -> None:
-    changed = settings_of(folder) | {"dnn": {"members": [SECOND], "training": {"epochs": 9}}}
+    changed = settings_of(folder)
+    changed["dnn"] = changed["dnn"] | {"model": {"members": [SECOND], "training": {"epochs": 9}}}
     left = record.with_runs({}, changed)
     assert {each.name for each in left.trainings} == {"dcn", "cetnet", "other"}, "no ensemble with dnn either"
     assert {(each.first, each.second) for each in left.comparisons} <= {
@@ -196,19 +263,71 @@ def test_a_record_forgets_what_other_settings_gave(folder: Path, record: Record)
     assert left.comparisons
 
 
+def test_a_record_forgets_what_other_rows_gave(folder: Path, record: Record) -> None:
+    today = {name: each | {"data": "tomorrow"} for name, each in settings_of(folder).items()}
+    assert record.with_runs({}, today) == record.with_runs(read_runs(folder), today) == Record()
+
+
+def test_a_run_of_other_rows_is_not_put_beside_those_of_today(folder: Path) -> None:
+    known, path = settings_of(folder), folder / "dcn" / "2.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"data": "yesterday"}))
+    arrays = dict(np.load(path.with_suffix(".npz")))
+    np.savez(path.with_suffix(".npz"), **{key: array[:300] for key, array in arrays.items()})
+    found = Record().with_runs(read_runs(folder), known)
+    assert {each.seed for each in found.trainings if "dcn" in each.settings} == {1}
+    assert {each.seed for each in found.comparisons if "dcn" in each.settings} == {1}
+
+
+def test_few_seeds_need_a_larger_difference() -> None:
+    assert OverSeeds(0.0, 0.1, 0.0, 3).reach == pytest.approx(0.196, abs=1e-4), (
+        "rows alone: the normal quantile"
+    )
+    assert OverSeeds(0.0, 0.0, 0.1, 3).reach == pytest.approx(0.43027, abs=1e-5), "seeds alone: t of 2"
+    # Welch and Satterthwaite: 2 * (0.02 / 0.01) ** 2 = 8 degrees, t of 8
+    assert OverSeeds(0.0, 0.1, 0.1, 3).reach == pytest.approx(2.306 * np.sqrt(0.02), abs=1e-4)
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize("spread", [0.3, 1.0, 2.0])
+def test_equal_models_get_a_verdict_in_five_of_a_hundred_cases(seeds: int, spread: float) -> None:
+    rng, draws = np.random.default_rng(11), 3000
+    of_rows = rng.normal(size=(draws, 1))  # the seeds share it
+    values = of_rows + spread * rng.normal(size=(draws, seeds))
+    found = [over_seeds([Difference(value, 1.0) for value in each]) for each in values]
+    words = [Verdict({"auc": each}, or_equal=False).word for each in found]
+    assert 0.035 < np.mean([word != "open" for word in words]) < 0.075
+
+
+def test_one_seed_gives_no_verdict(folder: Path) -> None:
+    once = over_seeds([Difference(0.5, 0.1)])
+    assert Verdict({"auc": once}, or_equal=False).word == "one seed"
+    (folder / "dnn" / "2.json").unlink()
+    record = Record().with_runs(read_runs(folder), settings_of(folder))
+    (line,) = (each for each in section("small", record).splitlines() if "| dnn in cetnet | dnn |" in each)
+    assert line.endswith("| one seed |") and "**" not in line
+
+
 @pytest.mark.parametrize(
-    ("gain", "or_equal", "word"),
+    ("gain", "error", "or_equal", "word"),
     [
-        ((3, 0), False, "holds"),
-        ((3, -3), False, "mixed"),
-        ((0, -3), False, "fails"),
-        ((1, 1), False, "open"),
-        ((1, 1), True, "holds"),
-        ((0, -3), True, "fails"),
+        ((3, 0), 0.1, False, "holds"),
+        ((3, -3), 0.1, False, "mixed"),
+        ((0, -3), 0.1, False, "fails"),
+        ((1, 1), 0.1, False, "open"),
+        ((1, 1), 0.1, True, "open"),
+        ((3, 1), 0.1, True, "open"),
+        ((1, -1), MARGIN / 3, True, "holds"),
+        ((1, -1), MARGIN / 2, True, "open"),
+        ((3, -3), MARGIN / 9, True, "mixed"),
+        ((0, -3), MARGIN / 9, True, "fails"),
     ],
 )
-def test_a_verdict_needs_two_standard_errors(gain: tuple[float, float], or_equal: bool, word: str) -> None:
-    differences = {"auc": Difference(gain[0] * 0.1, 0.1), "log_loss": Difference(-gain[1] * 0.1, 0.1)}
+def test_a_verdict_needs_a_difference_beyond_its_error(
+    gain: tuple[float, float], error: float, or_equal: bool, word: str
+) -> None:
+    """Gains in errors."""
+    values = {"auc": gain[0] * error, "log_loss": -gain[1] * error}
+    differences = {metric: OverSeeds(value, error, 0.0, 3) for metric, value in values.items()}
     assert Verdict(differences, or_equal).word == word
 
 
@@ -219,12 +338,88 @@ def test_sides_of_unequal_size_are_no_comparison_at_equal_size(folder: Path) -> 
         list(claims(read_runs(folder)))
 
 
-def test_a_result_of_another_model_is_not_taken_for_this_one(tmp_path: Path) -> None:
-    spec = ModelSpec.model_validate({"members": [FIRST], "training": {"epochs": 3}})
+def test_a_run_of_another_model_or_of_other_rows_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    made, other = (
+        settings(ModelSpec.model_validate({"members": [FIRST], "training": {"epochs": n}})) for n in (3, 4)
+    )
     path = tmp_path / "1.json"
-    path.write_text(json.dumps({"model": spec.model_dump(mode="json", exclude_unset=True)}))
-    assert is_of(spec, path)
-    assert not is_of(ModelSpec.model_validate({"members": [FIRST], "training": {"epochs": 4}}), path)
+    path.write_text(json.dumps({"model": made, "data": "today", "code": "of another day"}))
+    assert is_of({"model": made, "data": "today"}, path)
+    assert not is_of({"model": other, "data": "today"}, path)
+    assert not is_of({"model": made, "data": "tomorrow"}, path)
+    path.write_text(json.dumps({"model": made}))
+    assert not is_of({"model": made, "data": "today"}, path)
+
+
+SPEC = "name: {}\nlabel: y\nfeatures: {{a: {{type: categorical}}}}\nsplits: {{train: a.csv, eval: b.csv, test: c.csv}}\n"
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The spec of a set, `small`, whose rows are prepared in no time: the pipeline's run leaves one file there."""
+    spec = tmp_path / "data.yaml"
+    spec.write_text(SPEC.format("first"))
+    monkeypatch.setitem(DATA_SETS, "small", DataSet("small", spec, spec, lambda source, folder: None))
+
+    def run(command: list[str], cwd: Path, check: bool) -> subprocess.CompletedProcess[str]:
+        (cwd / "run").mkdir()
+        (cwd / "run" / "metrics.json").write_text((cwd / "data.yaml").read_text())
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(Rows, "of", lambda spec, run: (spec, run))
+    return spec
+
+
+def test_rows_are_prepared_anew_where_their_spec_has_changed(small: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "rows" / "run" / "metrics.json"
+    prepared("small", tmp_path, tmp_path / "rows")
+    kept.write_text("made once")
+    prepared("small", tmp_path, tmp_path / "rows")
+    assert kept.read_text() == "made once"
+    small.write_text(SPEC.format("second"))
+    spec = prepared("small", tmp_path, tmp_path / "rows")[0]
+    assert spec.name == "second" and kept.read_text() == SPEC.format("second")
+
+
+def test_arrays_for_peers_are_written_anew_where_the_spec_has_changed(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+    monkeypatch.setattr(peer_rows, "SETS", ["small"])
+    monkeypatch.setattr(
+        peer_rows, "write_rows", lambda rows, folder: written.append(folder.mkdir(exist_ok=True))
+    )
+    monkeypatch.setattr("sys.argv", ["rows", "--data", str(tmp_path), "--output", str(tmp_path)])
+    (tmp_path / "small").mkdir()
+    for spec, writings in (("first", 1), ("first", 1), ("second", 2)):
+        small.write_text(SPEC.format(spec))
+        peer_rows.main()
+        assert len(written) == writings
+    assert data_digest(tmp_path / "small" / "arrays" / "data.yaml") == data_digest(small)
+
+
+def test_a_sweep_trains_again_where_the_data_spec_has_changed(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = ModelSpec.model_validate({"members": [FIRST]})
+    trained = []
+
+    def train_once(rows: Any, *of: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        trained.append(rows)
+        return {"seed": 1, "model": settings(spec), "train_seconds": 1.0, "test": {}}, {}
+
+    monkeypatch.setattr(sweep, "train_once", train_once)
+    monkeypatch.setattr(sweep, "models_of", lambda name, quick: {"dcn": spec})
+    for code, trainings in (("a", 1), ("b", 1)):
+        sweep.train_all("small", tmp_path, None, [1], tmp_path / "out", False, code)
+        assert len(trained) == trainings, "other sources are no reason to train again"
+    small.write_text(SPEC.format("second"))
+    sweep.train_all("small", tmp_path, None, [1], tmp_path / "out", False, "c")
+    assert len(trained) == 2
+    found = json.loads((tmp_path / "out" / "dcn" / "1.json").read_text())
+    assert found["data"] == data_digest(small) and found["code"] == "c"
+    assert {"dcn": settings_of_run(found)} == sweep.settings_of("small", quick=False)
 
 
 OF_SETS = {

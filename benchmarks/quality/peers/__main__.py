@@ -18,6 +18,7 @@ from fuxictr.version import __version__ as fuxictr_version
 
 from benchmarks.quality.peers.models import MODELS, Batch, feature_map
 from benchmarks.quality.peers.settings import load_peers
+from benchmarks.quality.run_file import data_digest, is_of
 
 QUALITY = Path(__file__).resolve().parents[1]
 SETS = sorted(path.parent.name for path in QUALITY.glob("*/peers.yaml"))
@@ -109,13 +110,16 @@ def main() -> None:
         columns = {split: dict(np.load(arrays / f"{split}.npz")) for split in ("train", "eval", "test")}
         peers = load_peers(QUALITY / name, QUICK_EPOCHS if arguments.quick else None)
         output = arguments.output / ("quick" if arguments.quick else "") / name
+        data = data_digest(arrays / "data.yaml")
         for seed in arguments.seeds:
             for peer in arguments.models or peers:
                 result = output / peer / f"{seed}.json"
-                if result.exists():
+                if result.exists() and is_of({"model": peers[peer], "data": data}, result):
                     continue
+                result.unlink(missing_ok=True)
                 result.parent.mkdir(parents=True, exist_ok=True)
                 found, predicted = train_once(columns, features, peers[peer], seed, result.parent)
+                found |= {"data": data}
                 np.savez_compressed(result.with_suffix(".npz"), **predicted)
                 # last: it says that all is there
                 result.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

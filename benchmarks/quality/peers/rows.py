@@ -2,11 +2,13 @@
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.quality.data_sets import HERE, prepared
+from benchmarks.quality.run_file import data_digest
 from benchmarks.transformed_rows import Rows
 from cetnet_keras.spec import SequenceFeature
 from pipeline.dataset import inputs_of, transformed_batches
@@ -17,7 +19,7 @@ BATCH = 10_000
 
 
 def write_rows(rows: Rows, folder: Path) -> None:
-    """Writes `train.npz`, `eval.npz` and `test.npz`, and `features.json` last: it says that all is there.
+    """Writes `train.npz`, `eval.npz` and `test.npz`, and `features.json`.
 
     Ids [N] are those that ours are trained on: 0 for missing, then the vocabulary, then one for what is not in it.
     Tokens are [N, max_length], padded with 0 at their end. `label` is [N], and so is `group` where the spec has one.
@@ -56,9 +58,11 @@ def main() -> None:
     arguments = parser.parse_args()
     for name in arguments.sets:
         folder = arguments.output / name
-        if not (folder / "arrays" / "features.json").exists():
-            write_rows(prepared(name, arguments.data, folder / "rows"), folder / "arrays")
-        print(folder / "arrays")
+        rows, spec, arrays = prepared(name, arguments.data, folder / "rows"), "data.yaml", folder / "arrays"
+        if data_digest(arrays / spec) != data_digest(folder / "rows" / spec):
+            write_rows(rows, arrays)
+            shutil.copy(folder / "rows" / spec, arrays)  # last: it says that all is there, and of what
+        print(arrays)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ from serving.target import parse_target
 if TYPE_CHECKING:
     from serving.prediction_log import PredictionLog  # needs pyarrow
 
+_LONGEST_TEXT = 200  # characters of a page that is no JSON, in a message
+
 
 class _Answer(NamedTuple):
     status: int
@@ -125,13 +127,15 @@ class RestBackend:
         try:
             answer = json.loads(found.body)
         except ValueError as error:
-            raise BadAnswer(
-                f"{self.target} answered {found.status} and no JSON: is it a model server?"
-            ) from error
+            if found.status in (200, 404):  # JSON's 404 is that of a model, any other that of a page
+                raise BadAnswer(
+                    f"{self.target} answered {found.status} and no JSON: is it a model server?"
+                ) from error
+            answer = None  # of a proxy before the server, or of what runs the server
         if found.status != 200:
             served = found.headers.get("cetnet-model")
             message = answer.get("error") if isinstance(answer, dict) else None
-            text = message if isinstance(message, str) else found.body.decode("utf-8", "replace")
+            text = message if isinstance(message, str) else f"HTTP {found.status}: {_shortened(found.body)}"
             raise failure(self.target, "REST", _code(found.status), text, unquote(served) if served else None)
         return answer
 
@@ -210,7 +214,15 @@ class AsyncRestClient(AsyncClient):
 
 def _code(http_status: int) -> Code:
     """The first code that has this HTTP status; several share one."""
+    if http_status == 502:  # no model server's own: a proxy found none behind it
+        return Code.UNAVAILABLE
     return next((code for code, status in HTTP_STATUS.items() if status == http_status), Code.UNKNOWN)
+
+
+def _shortened(body: bytes) -> str:
+    """The beginning of a text, or of a page of HTML, in one line."""
+    text = " ".join(body.decode("utf-8", "replace").split())
+    return (text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "...") or "an empty answer"
 
 
 def json_value(array: np.ndarray) -> Any:

@@ -17,7 +17,7 @@ from serving.metadata import ModelMetadata
 from serving.rest_client import AsyncRestClient, RestClient
 from serving.retry import DEFAULT_RETRY, Deadline, Retry, tried
 from serving.status import Code
-from serving.target import Target, parse_target
+from serving.target import Target, address_count, parse_target
 
 if TYPE_CHECKING:
     from serving.prediction_log import PredictionLog  # needs pyarrow
@@ -74,7 +74,7 @@ def connect(
     Args:
         target: `http://host:port` (REST), `grpc://host:port`, or `host:port`, which is asked what it speaks.
         name: the model's name; None takes the one that a `cetnet serve` server tells, else `default`.
-        deadline: seconds that a call may take where it does not say.
+        deadline: seconds that a call may take where it does not say; also for all that `connect` itself asks.
         retry: how often and when an attempt is repeated that could not reach the server.
         log: gets what is asked and answered; who made it closes it.
     Raises:
@@ -109,15 +109,16 @@ async def _connected(rest: Any, grpc: Any, target: str, name: str | None, option
     """A client of one of both kinds, which knows a model of the server."""
     parsed = parse_target(target)
     address = parsed.address
+    limit = Deadline(address, options["deadline"])  # of all that is asked here together
     speaks_http = parsed.scheme == "http" or (
-        not parsed.scheme and await _speaks_http(parsed, issubclass(rest, Client), options)
+        not parsed.scheme and await _speaks_http(parsed, issubclass(rest, Client), limit, options["retry"])
     )
     kind = rest if speaks_http else grpc
     try:
-        return await _checked(kind(address, name or STOCK_NAME, **options))
+        return await _checked(kind(address, name or STOCK_NAME, **options), limit)
     except Refused as error:
         if error.code == Code.NOT_FOUND and name is None and error.served is not None:
-            return await _checked(kind(address, error.served, **options))
+            return await _checked(kind(address, error.served, **options), limit)
         if error.code == Code.NOT_FOUND:
             raise InputError(
                 f"{address} serves no model {name or STOCK_NAME!r}; name the one it serves"
@@ -125,34 +126,37 @@ async def _connected(rest: Any, grpc: Any, target: str, name: str | None, option
         raise
 
 
-async def _checked(client: Any) -> Any:
+async def _checked(client: Any, limit: Deadline) -> Any:
     try:
-        await settled(client.status())
+        await settled(client.status(limit.left()))
     except BaseException:
         await settled(client.close())
         raise
     return client
 
 
-async def _speaks_http(target: Target, blocking: bool, options: dict[str, Any]) -> bool:
+async def _speaks_http(target: Target, blocking: bool, limit: Deadline, retry: Retry) -> bool:
     async def ask(timeout: float) -> bool:
         return (
-            _greets_in_http(target, timeout)
+            _greets_in_http(target, limit)
             if blocking
-            else await asyncio.to_thread(_greets_in_http, target, timeout)
+            else await asyncio.to_thread(_greets_in_http, target, limit)
         )
 
-    limit = Deadline(target.address, options["deadline"])
-    return await tried(ask, limit, options["retry"], blocking)
+    return await tried(ask, limit, retry, blocking)
 
 
-def _greets_in_http(target: Target, timeout: float) -> bool:
+def _greets_in_http(target: Target, limit: Deadline) -> bool:
     """Whether an HTTP/1.1 request is answered as such: a gRPC server greets with a frame of HTTP/2."""
+    place = (target.host, target.port)
+    addresses = address_count(*place)
     try:
-        with socket.create_connection((target.host, target.port), timeout=timeout) as connection:
+        with socket.create_connection(place, timeout=limit.left() / addresses) as connection:
+            connection.settimeout(limit.left())
             connection.sendall(_QUESTION.format(host=target.address).encode("ascii"))
+            connection.settimeout(limit.left())
             return connection.recv(5) == b"HTTP/"
-    except TimeoutError as error:
-        raise TimedOut(f"{target.address} did not answer in time") from error
     except OSError as error:
+        if isinstance(error, TimeoutError):
+            limit.left()  # if none is left that is the error, else an address had its share of it
         raise Unreachable(f"{target.address} cannot be reached ({error}); is the server there?") from error

@@ -25,7 +25,7 @@ from serving.metadata import (
 )
 from serving.retry import DEFAULT_RETRY, Retry
 from serving.status import HTTP_STATUS, Code
-from serving.target import parse_target
+from serving.target import address_count, parse_target
 
 if TYPE_CHECKING:
     from serving.prediction_log import PredictionLog  # needs pyarrow
@@ -148,15 +148,25 @@ class RestBackend:
 
 
 def _sent_blocking(session: httpx.Client, request: httpx.Request, timeout: float) -> _Answer:
-    """httpx limits connecting, sending and each piece of the answer alone; the deadline is for all together."""
+    """httpx limits connecting to each address, sending and each piece of the answer alone; the deadline is for all."""
     end = time.monotonic() + timeout
     limits: dict[str, float] = request.extensions["timeout"]
 
     def shorten(event: str, details: Any) -> None:
-        limits.update(dict.fromkeys(limits, max(end - time.monotonic(), 0.001)))
+        connects = event == "connection.connect_tcp.started"  # its details are what it is called with
+        addresses = address_count(details["host"], details["port"]) if connects else 1
+        left = max(end - time.monotonic(), 0.001)
+        limits.update(dict.fromkeys(limits, left))
+        if connects:
+            details["timeout"] = left / addresses
 
     request.extensions["trace"] = shorten  # called before each of these steps
-    response, body = session.send(request, stream=True), bytearray()
+    try:
+        response, body = session.send(request, stream=True), bytearray()
+    except httpx.ConnectTimeout as error:
+        if time.monotonic() < end:  # the last address had its share: the next attempt may take what is left
+            raise httpx.ConnectError(str(error), request=request) from error
+        raise
     try:
         for piece in response.iter_bytes():
             body += piece

@@ -1,6 +1,7 @@
 """Where a client finds its server: host:port, with or without a scheme."""
 
 import ipaddress
+import socket
 from typing import NamedTuple
 
 from cetnet_keras.errors import InputError
@@ -38,3 +39,11 @@ def parse_target(text: str) -> Target:
     if scheme not in ("", "http", "grpc") or not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise InputError(f"target {text!r}: expected host:port, http://host:port or grpc://host:port")
     return Target(scheme, host.removeprefix("[").removesuffix("]"), int(port))
+
+
+def address_count(host: str, port: int) -> int:
+    """How many addresses a host has, which are tried one after another; 1 where it cannot be looked up."""
+    try:
+        return len(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    except OSError:  # connecting fails over it too, and says so
+        return 1

@@ -124,7 +124,7 @@ class AsyncClient:
         async def ask(metadata: ModelMetadata) -> _Arrays:
             known = known_signature(metadata, signature)
             parts = batches(inputs, known, signature, batch_size)
-            return joined(await self._all(parts, signature, metadata, limit))
+            return await self._all(parts, signature, metadata, limit, joined)
 
         return await self._with_metadata(ask, limit)
 
@@ -141,8 +141,8 @@ class AsyncClient:
         async def ask(metadata: ModelMetadata) -> np.ndarray:
             request = rank_request(context, candidates, metadata)
             parts = request.parts(batch_size)
-            answers = await self._all(parts, RANK, metadata, limit)
-            return request.joined(answers, batch_size)
+            join = partial(request.joined, batch_size=batch_size)
+            return await self._all(parts, RANK, metadata, limit, join)
 
         return await self._with_metadata(ask, limit)
 
@@ -182,25 +182,35 @@ class AsyncClient:
         return await ask(self._metadata)
 
     async def _all(
-        self, parts: Iterable[_Arrays], signature: str, metadata: ModelMetadata, limit: Deadline
-    ) -> list[_Arrays]:
-        """Answers to all parts, in order. A part is made when a request for it can be sent, not before."""
+        self,
+        parts: Iterable[_Arrays],
+        signature: str,
+        metadata: ModelMetadata,
+        limit: Deadline,
+        join: Callable[[list[_Arrays]], _Result],
+    ) -> _Result:
+        """Answers to all parts, joined in order. A part is made when a request for it can be sent, not before."""
         numbered, answers = enumerate(parts), dict[int, _Arrays]()
         known = known_signature(metadata, signature)
+        asked: list[tuple[_Arrays, Prediction]] = []  # for the log
 
         async def work() -> None:
             for number, part in numbered:
                 found = await self._tried(partial(self._backend.predict, part, signature, known), limit)
                 answers[number] = found.outputs
                 if self._log is not None:
-                    candidates = candidate_inputs(metadata, signature)
-                    self._log.add(self.name, found.version, signature, part, found.outputs, candidates)
+                    asked.append((part, found))
 
         if self._backend.blocking:
             await work()
         else:
             await _together([work() for _ in range(self._in_flight)])
-        return [answers[number] for number in sorted(answers)]
+        result = join([answers[number] for number in sorted(answers)])
+        if self._log is not None:  # only now: what is begun anew for another version would be there twice
+            candidates = candidate_inputs(metadata, signature)
+            for part, found in asked:
+                self._log.add(self.name, found.version, signature, part, found.outputs, candidates)
+        return result
 
 
 async def _together(jobs: Sequence[Coroutine[Any, Any, None]]) -> None:

@@ -109,7 +109,9 @@ class TrainingSpec(SpecModel):
         default=1, description="evaluations without gain before that; FuxiCTR has 1"
     )
     gradient_clip_norm: float | None = Field(
-        default=None, gt=0, description="largest norm of a step's gradient as a whole; FuxiCTR has 10"
+        default=None,
+        gt=0,
+        description="largest norm of a step's gradient as a whole, the L2 penalty's part included; FuxiCTR has 10",
     )
     optimizer: Literal["adam", "adagrad"] = Field(
         default="adam", description="lazy Adam, or Adagrad with one rate a row"

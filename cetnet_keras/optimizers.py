@@ -1,6 +1,6 @@
 """Optimisers whose step costs what the batch touches and never what the vocabulary holds."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -40,14 +40,44 @@ def _touching_no_table(arguments: dict[str, Any]) -> dict[str, Any]:
     return {"jit_compile": False} | arguments | {"weight_decay": None}
 
 
+class _RowOptimizer(tf.keras.optimizers.Optimizer):
+    """L2 on embedding rows and the clips, in this order: a clip is of the gradient of loss and penalty together.
+
+    Keras clips before it sums the rows of an id that a batch has several times, by a norm that is up to the root of
+    their number too small. Here the penalty is added, and what is clipped is clipped, after duplicate ids and replicas
+    are summed. Source: FuxiCTR clips so, as its penalty is a part of the loss.
+    """
+
+    embedding_l2 = 0.0
+    embedding_l2_scope = "touched"
+
+    def _clip_gradients(self, gradients: Sequence[Any]) -> Sequence[Any]:
+        return gradients  # Keras asks before ids are summed: too early
+
+    def _internal_apply_gradients(self, pairs: Iterable[tuple[Any, tf.Variable]]) -> tf.Tensor:
+        gradients, variables = zip(*((self._with_l2(*pair), pair[1]) for pair in pairs), strict=True)
+        clipped = super()._clip_gradients(gradients)
+        return super()._internal_apply_gradients(list(zip(clipped, variables, strict=True)))
+
+    def _with_l2(
+        self, gradient: tf.Tensor | tf.IndexedSlices, variable: tf.Variable
+    ) -> tf.Tensor | tf.IndexedSlices:
+        if not self.embedding_l2 or not isinstance(gradient, tf.IndexedSlices):
+            return gradient
+        if self.embedding_l2_scope == "table":
+            return tf.convert_to_tensor(gradient) + self.embedding_l2 * variable
+        values = gradient.values + self.embedding_l2 * _gather(variable, gradient.indices)
+        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
+
+
 @tf.keras.utils.register_keras_serializable(package="cetnet")
-class LazyAdam(tf.keras.optimizers.Adam):
+class LazyAdam(_RowOptimizer, tf.keras.optimizers.Adam):
     """Adam (Kingma and Ba 2015) that, for a sparse gradient, reads and writes the touched rows alone.
 
     For a row in the batch the update is Adam's own; moments of other rows rest until the row comes back, where stock
     Adam lets them decay and goes on moving the row. Other variables get plain Adam. The L2 penalty,
     embedding_l2 / 2 * ||row||^2, enters the gradient here, after duplicate ids and replicas are summed, so that N
-    replicas give one replica's numbers.
+    replicas give one replica's numbers; clips of the gradient (global_clipnorm, clipnorm, clipvalue) come after it.
     Source: our choice; the penalty on whole tables is FuxiCTR's.
 
     Args:
@@ -79,12 +109,8 @@ class LazyAdam(tf.keras.optimizers.Adam):
         rate = tf.cast(self.learning_rate, variable.dtype)
         index = self._index_dict[self._var_key(variable)]
         momentum, velocity = self._momentums[index], self._velocities[index]
-        is_sparse = isinstance(gradient, tf.IndexedSlices)
-        if is_sparse and self.embedding_l2 and self.embedding_l2_scope == "table":
-            gradient, is_sparse = tf.convert_to_tensor(gradient) + self.embedding_l2 * variable, False
-        if (
-            not is_sparse
-        ):  # one fused op in place of the thirty of `super()`: a model has dozens of such variables
+        if not isinstance(gradient, tf.IndexedSlices):
+            # one fused op in place of the thirty of `super()`: a model has dozens of such variables
             tf.raw_ops.ResourceApplyAdam(
                 var=variable.handle,
                 m=momentum.handle,
@@ -99,8 +125,6 @@ class LazyAdam(tf.keras.optimizers.Adam):
             )
             return
         rows, values = gradient.indices, gradient.values
-        if self.embedding_l2:
-            values += self.embedding_l2 * _gather(variable, rows)
         m = beta_1 * _gather(momentum, rows) + (1 - beta_1) * values
         v = beta_2 * _gather(velocity, rows) + (1 - beta_2) * tf.square(values)
         _set_rows(momentum, rows, m)
@@ -116,11 +140,12 @@ class LazyAdam(tf.keras.optimizers.Adam):
 
 
 @tf.keras.utils.register_keras_serializable(package="cetnet")
-class RowWiseAdagrad(tf.keras.optimizers.Optimizer):
+class RowWiseAdagrad(_RowOptimizer):
     """Adagrad (Duchi et al. 2011) that keeps one accumulator a row of an embedding table: a d-th of the memory.
 
     a_r += mean over the row of g^2; row -= rate * g / (sqrt(a_r) + epsilon). Other variables have an accumulator an
-    element. Source: Mudigere et al. 2022 (arXiv 2104.05158), section on row-wise sparse Adagrad; defaults are ours.
+    element. Penalty and clips are as in LazyAdam.
+    Source: Mudigere et al. 2022 (arXiv 2104.05158), section on row-wise sparse Adagrad; defaults are ours.
 
     Args:
         learning_rate: float above 0 or a Keras schedule.
@@ -173,8 +198,6 @@ class RowWiseAdagrad(tf.keras.optimizers.Optimizer):
             variable.assign_sub(rate * gradient / (tf.sqrt(accumulator) + self.epsilon))
             return
         rows, values = gradient.indices, gradient.values
-        if self.embedding_l2:
-            values += self.embedding_l2 * _gather(variable, rows)
         total = _gather(accumulator, rows) + tf.reduce_mean(tf.square(values), axis=-1, keepdims=True)
         _set_rows(accumulator, rows, total)
         _subtract_rows(variable, rows, rate * values / (tf.sqrt(total) + self.epsilon))

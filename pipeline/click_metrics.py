@@ -11,9 +11,9 @@ from tensorflow_model_analysis.metrics import metric_types, metric_util
 from tensorflow_model_analysis.proto import metrics_for_slice_pb2
 
 from cetnet_keras import metrics
+from cetnet_keras.spec.raw import MISSING
+from pipeline.groups import NO_GROUP, auc_within_groups
 from pipeline.score_buckets import ScoreBuckets, score_buckets
-
-_NO_GROUP = -1
 
 
 class ClickFigures(NamedTuple):
@@ -202,8 +202,7 @@ class _ClickRowsCombiner(beam.CombineFn):
 
     def extract_output(self, rows: _ClickRows) -> dict[metric_types.MetricKey, _Found]:
         label, ctr, group, weight = (np.frombuffer(column, column.typecode) for column in rows)
-        ranked = group != _NO_GROUP
-        grouped = metrics.group_auc(label[ranked], ctr[ranked], group[ranked], weight[ranked])
+        grouped = auc_within_groups(label, ctr, group, weight)
         figures = ClickFigures(
             rows=len(label),
             clicks=int(label.sum()),
@@ -227,12 +226,12 @@ def _only(value: Any, what: str) -> Any:
 
 
 def _group_code(value: Any) -> int:
-    """A group as a number, 63 bits of a hash: any id costs 8 bytes. _NO_GROUP where it is missing or empty.
+    """A group as a number, 63 bits of a hash: any id costs 8 bytes. NO_GROUP where it is missing or empty.
 
     Some two of a million groups share a number with a chance of 5e-8, and then count as one.
     """
     found = [] if value is None else np.asarray(value).reshape(-1).tolist()
-    if not found or found[0] == b"":
-        return _NO_GROUP
+    if not found or found[0] in (b"", MISSING["int64"]):
+        return NO_GROUP
     text = found[0] if isinstance(found[0], bytes) else str(found[0]).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1

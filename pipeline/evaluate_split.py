@@ -6,9 +6,10 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from cetnet_keras.metrics import auc, group_auc, log_loss
+from cetnet_keras.metrics import auc, log_loss
 from cetnet_keras.spec import DataSpec
 from pipeline.dataset import inputs_of
+from pipeline.groups import auc_within_groups
 from pipeline.transform import GROUP_KEY
 
 
@@ -18,7 +19,7 @@ class EvalSplit(NamedTuple):
     inputs: tf.data.Dataset  # of FeatureBatch
     label: np.ndarray  # [N]
     weight: np.ndarray  # [N], how often a row counts
-    group: np.ndarray | None  # [N] int64
+    group: np.ndarray | None  # [N] int64, NO_GROUP where a row has none
 
     @classmethod
     def read(cls, spec: DataSpec, batches: tf.data.Dataset) -> "EvalSplit":
@@ -39,7 +40,7 @@ class EvalSplit(NamedTuple):
             "log_loss": log_loss(self.label, ctr, self.weight),
         }
         if self.group is not None:
-            by_group = group_auc(self.label, ctr, self.group, self.weight)
+            by_group = auc_within_groups(self.label, ctr, self.group, self.weight)
             found |= {"gauc": by_group.weighted, "gauc_mean": by_group.mean}
         return {key: float(value) for key, value in found.items()}
 

@@ -19,9 +19,10 @@ from cetnet_keras.spec import (
 )
 from cetnet_keras.spec.features import IdFeature
 from cetnet_keras.spec.raw import MISSING
+from pipeline.groups import NO_GROUP
 from pipeline.timestamps import timestamp_ids
 
-GROUP_KEY = "cetnet_group"  # hash of the group's raw value, for gAUC in training
+GROUP_KEY = "cetnet_group"  # hash of the group's raw value or NO_GROUP, for gAUC in training
 MISSING_INT = MISSING["int64"]
 Tensors = dict[str, Any]
 
@@ -42,7 +43,7 @@ def preprocessing_fn(inputs: Tensors, custom_config: dict[str, Any]) -> Tensors:
     vocabularies = {o: _vocabulary(spec, o, tokens) for o in spec.owners if has_vocabulary(spec, o)}
     outputs: Tensors = {spec.label: inputs[spec.label], ROW_KEY: inputs[ROW_KEY]}
     if spec.group is not None:
-        outputs[GROUP_KEY] = tf.strings.to_hash_bucket_fast(_text(inputs[spec.group]), 2**62)
+        outputs[GROUP_KEY] = _group(_text(inputs[spec.group]))
     if spec.weight is not None:
         outputs[spec.weight] = inputs[spec.weight]
     for name, feature in spec.features.items():
@@ -124,6 +125,10 @@ def _text(raw: Any) -> tf.Tensor:
         return raw
     number = _dense(raw, MISSING_INT)  # int64: the cell may be absent
     return tf.where(number == MISSING_INT, "", tf.strings.as_string(number))
+
+
+def _group(text: tf.Tensor) -> tf.Tensor:
+    return tf.where(text == "", tf.constant(NO_GROUP, tf.int64), tf.strings.to_hash_bucket_fast(text, 2**62))
 
 
 def _dense(raw: tf.SparseTensor, default: Any) -> tf.Tensor:

@@ -6,6 +6,7 @@ import numpy as np
 from scipy import stats
 
 from cetnet_keras.metrics import EPSILON, group_auc
+from pipeline.groups import NO_GROUP
 
 
 class Difference(NamedTuple):
@@ -74,8 +75,11 @@ def log_loss_difference(
 
 
 def _codes(group: np.ndarray | None, rows: int) -> np.ndarray:
-    """[N], the place of each row's group, 0 to G - 1."""
-    return np.arange(rows) if group is None else np.unique(group, return_inverse=True)[1]
+    """[N], the place of each row's group, 0 to G - 1; a row of NO_GROUP is a group by itself, and so in no group AUC."""
+    if group is None:
+        return np.arange(rows)
+    own = np.where(group == NO_GROUP, np.max(group) + 1 + np.arange(rows), group)
+    return np.unique(own, return_inverse=True)[1]
 
 
 def _unbiased(count: int) -> float:
@@ -94,7 +98,7 @@ def gauc_difference(
     """Rows-weighted group AUC of two models, its error by a bootstrap over groups.
 
     Args:
-        label, first, second: [N]. group: [N].
+        label, first, second: [N]. group: [N]; rows of NO_GROUP are left out.
         draws: samples of the groups, with replacement.
     """
     codes = _codes(group, len(label))

@@ -9,7 +9,8 @@ import numpy as np
 
 from benchmarks.quality.paired import Difference, auc_difference, gauc_difference, log_loss_difference
 from cetnet_keras.calibration import calibration_curve, on_curve
-from cetnet_keras.metrics import EPSILON, auc, group_auc, log_loss
+from cetnet_keras.metrics import EPSILON, auc, log_loss
+from pipeline.groups import auc_within_groups
 
 SPLITS = ("eval", "test")
 
@@ -22,7 +23,7 @@ class Scores(NamedTuple):
         dict[str, np.ndarray] | None
     )  # [N], standard deviation of the members'; None: the calibration does without
     label: dict[str, np.ndarray]
-    group: np.ndarray | None  # of the test split
+    group: np.ndarray | None  # of the test split, NO_GROUP where a row has none
 
     def calibrated(self) -> np.ndarray:
         """Log odds [N] on the test split after calibration on the eval split, as `cetnet run` serves them."""
@@ -36,7 +37,7 @@ class Scores(NamedTuple):
         for prefix, logit in (("", self.calibrated()), ("raw_", self.logit["test"])):
             found[f"{prefix}auc"] = auc(label, logit)
             if self.group is not None:
-                found[f"{prefix}gauc"] = group_auc(label, logit, self.group).weighted
+                found[f"{prefix}gauc"] = auc_within_groups(label, logit, self.group).weighted
             found[f"{prefix}log_loss"] = log_loss(label, sigmoid(logit))
         return found
 

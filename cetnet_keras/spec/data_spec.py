@@ -92,7 +92,10 @@ class DataSpec(SpecModel):
         description="name of the data set and of the served model: letters, digits, _ and -",
     )
     label: Text = Field(description="the column that holds 1 for a click and 0 for none")
-    group: Text | None = Field(default=None, description="who a ranking is for: gAUC is computed within it")
+    group: Text | None = Field(
+        default=None,
+        description="who a ranking is for: gAUC is computed within it, without rows where it is empty",
+    )
     weight: Text | None = Field(
         default=None,
         description="the column that says how much a row counts, 0 or more; without it each is 1",

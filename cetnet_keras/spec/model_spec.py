@@ -109,7 +109,9 @@ class TrainingSpec(SpecModel):
         default=1, description="evaluations without gain before that; FuxiCTR has 1"
     )
     gradient_clip_norm: float | None = Field(
-        default=None, gt=0, description="largest norm of a step's gradient as a whole; FuxiCTR has 10"
+        default=None,
+        gt=0,
+        description="largest norm of a step's gradient as a whole, the L2 penalty's part included; FuxiCTR has 10",
     )
     optimizer: Literal["adam", "adagrad"] = Field(
         default="adam", description="lazy Adam, or Adagrad with one rate a row"
@@ -140,9 +142,16 @@ class TrainingSpec(SpecModel):
     embedding_l2: float = Field(default=0.0, ge=0, description="weight of the L2 penalty on embedding rows")
     embedding_l2_scope: Literal["touched", "table"] = Field(
         default="touched",
-        description="touched: rows of the batch; table: all rows, each step (cost grows with the vocabulary)",
+        description="touched: rows of the batch; table: all rows, each step (cost grows with the vocabulary); adam alone",
     )
     seed: int = Field(default=42, ge=0, le=2**31 - 1, description="of initial values, shuffling and dropout")
+
+    @model_validator(mode="after")
+    def _adagrad_touches_rows_alone(self) -> "TrainingSpec":
+        if self.optimizer == "adagrad" and self.embedding_l2_scope == "table":
+            found = "found table, but adagrad touches the rows of the batch alone; expected touched, or optimizer: adam"
+            raise LocatedError(("embedding_l2_scope",), found)
+        return self
 
 
 class ServingSpec(SpecModel):

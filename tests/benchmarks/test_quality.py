@@ -18,6 +18,7 @@ from benchmarks.quality.peers import rows as peer_rows
 from benchmarks.quality.record import Record
 from benchmarks.quality.results import (
     NAIVE,
+    Scores,
     alone,
     compared,
     log_odds,
@@ -31,6 +32,7 @@ from benchmarks.transformed_rows import Rows
 from cetnet_keras.errors import InputError
 from cetnet_keras.metrics import auc, group_auc, log_loss
 from cetnet_keras.spec import ModelSpec, load_data_spec
+from pipeline.groups import NO_GROUP
 from pipeline.trainer import make_model
 
 
@@ -115,6 +117,22 @@ def test_group_and_loss_differences_are_those_of_the_metrics() -> None:
     found = log_loss_difference(label, p, q)
     assert found.value == pytest.approx(log_loss(label, p) - log_loss(label, q), abs=1e-12)
     assert 0 < found.error < 0.1
+
+
+def test_rows_without_a_group_are_in_no_group_auc_and_independent() -> None:
+    label, first, second = scored(4)
+    group = np.arange(len(label)) % 40
+    known = np.arange(len(label)) >= 100
+    none = np.where(known, group, NO_GROUP)
+    expected = gauc_difference(label[known], first[known], second[known], group[known])
+    assert gauc_difference(label, first, second, none) == expected
+    nobody = np.full(len(label), NO_GROUP)
+    for difference in (auc_difference, log_loss_difference):
+        pair = label, sigmoid(first), sigmoid(second)
+        assert difference(*pair, nobody) == difference(*pair), "such rows do not depend on each other"
+    whole = Scores({"eval": first, "test": first}, None, {"eval": label, "test": label}, none)
+    within = group_auc(label[known], first[known], group[known]).weighted
+    assert whole.figures()["raw_gauc"] == pytest.approx(within, abs=1e-12)
 
 
 FIRST, SECOND = {"type": "dcnv2", "embedding_dim": 4}, {"type": "mlp", "embedding_dim": 4}

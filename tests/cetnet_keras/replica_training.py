@@ -122,6 +122,7 @@ def main(output: str) -> None:
     trainings = {
         "lazy_adam": ([DIN, DHEN, DCN], lambda: cetnet_keras.LazyAdam(0.01, embedding_l2=0.05)),
         "row_wise_adagrad": ([DCN], lambda: cetnet_keras.RowWiseAdagrad(0.05, embedding_l2=0.05)),
+        "clipped": ([DIN, DCN], lambda: cetnet_keras.LazyAdam(0.01, embedding_l2=0.05, global_clipnorm=0.1)),
         "batch_norm": ([NORM], lambda: cetnet_keras.LazyAdam(0.01)),
     }
     for name, (members, make_optimizer) in trainings.items():

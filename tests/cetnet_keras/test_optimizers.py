@@ -114,6 +114,59 @@ def test_row_wise_adagrad_is_plain_adagrad_for_other_variables() -> None:
     np.testing.assert_allclose(kernel, expected, rtol=1e-4)
 
 
+def clipped_adagrad(steps: list[list[int]], norm: float, l2: float = 0.0) -> np.ndarray:
+    """Row-wise Adagrad on the gradient of the loss and of the rows' penalty, scaled to a norm of at most `norm`."""
+    table, total = TABLE.copy(), np.full(len(TABLE), 0.1)
+    for rows, values in zip(steps, gradients(steps), strict=True):
+        whole = {row: g + l2 * table[row] for row, g in summed(rows, values).items()}
+        scale = min(1, norm / np.sqrt(sum(np.sum(g**2) for g in whole.values())))
+        for row, g in whole.items():
+            total[row] += np.mean((scale * g) ** 2)
+            table[row] -= 0.1 * scale * g / (np.sqrt(total[row]) + 1e-8)
+    return table
+
+
+@pytest.mark.parametrize("l2", [0.0, 0.3])
+@pytest.mark.parametrize("norm", [1.0, 3.0, 100.0])
+def test_the_norm_is_that_of_the_gradient_that_is_applied(norm: float, l2: float) -> None:
+    found = trained(RowWiseAdagrad(0.1, embedding_l2=l2, global_clipnorm=norm), STEPS)
+    np.testing.assert_allclose(found, clipped_adagrad(STEPS, norm, l2), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("clip", "expected"),
+    [
+        ({"global_clipnorm": 1.0}, 0.6),  # of [3, 4], 5 long
+        ({"clipnorm": 1.0}, 1.0),
+        ({"clipvalue": 0.5}, 0.5),
+        ({"global_clipnorm": 10.0}, 3.0),
+        ({}, 3.0),
+    ],
+)
+@pytest.mark.parametrize("make", [LazyAdam, RowWiseAdagrad])
+def test_copies_of_an_id_are_one_row_to_every_clip(
+    make: Callable[..., Any], clip: dict[str, float], expected: float
+) -> None:
+    """What reaches the state of a row is seen there: moments of Adam, the accumulator of Adagrad."""
+    optimizer = make(0.1, **clip)
+    table, kernel = tf.Variable([[0.0], [0.0]], name="embeddings"), tf.Variable([0.0], name="kernel")
+    copies = tf.IndexedSlices(tf.fill([100, 1], 0.03), tf.ones(100, tf.int64), tf.constant([2, 1]))
+    optimizer.apply_gradients([(copies, table), (tf.constant([4.0]), kernel)])
+    state = optimizer.variables[1].numpy()  # [2, 1], behind the step
+    seen = np.sqrt(state - np.float32(0.1)) if make is RowWiseAdagrad else state / 0.1
+    np.testing.assert_allclose(seen, [[0.0], [expected]], rtol=1e-5)
+
+
+def test_the_norm_has_the_penalty_of_whole_tables_in_it() -> None:
+    optimizer = LazyAdam(0.1, embedding_l2=0.3, embedding_l2_scope="table", global_clipnorm=1.0)
+    table = tf.Variable(TABLE, dtype=tf.float32, name="embeddings")
+    slices = tf.IndexedSlices(tf.constant([[1.0, 2.0, 3.0]]), tf.constant([4]), tf.constant(TABLE.shape))
+    optimizer.apply_gradients([(slices, table)])
+    g = 0.3 * TABLE
+    g[4] += [1.0, 2.0, 3.0]
+    np.testing.assert_allclose(optimizer.variables[1] / 0.1, g / np.linalg.norm(g), rtol=1e-4)
+
+
 @pytest.mark.parametrize("make", [LazyAdam, RowWiseAdagrad])
 def test_the_rate_may_be_a_schedule(make: Callable[..., Any]) -> None:
     schedule = tf.keras.optimizers.schedules.PiecewiseConstantDecay(

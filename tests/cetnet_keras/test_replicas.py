@@ -28,17 +28,17 @@ def trainings(replica_training: tuple[subprocess.Popen[bytes], Path]) -> Trainin
 
 
 @pytest.mark.parametrize(
-    ("training", "tables"), [("lazy_adam", 3), ("row_wise_adagrad", 1), ("batch_norm", 1)]
+    ("training", "tables"), [("lazy_adam", 3), ("row_wise_adagrad", 1), ("clipped", 2), ("batch_norm", 1)]
 )
 def test_two_replicas_give_the_weights_of_one(training: str, tables: int, trainings: Trainings) -> None:
-    """Duplicate ids across replicas, uneven and empty shares of a last batch, L2 on embeddings; through `fit`."""
+    """Duplicate ids across replicas, uneven and empty shares of a last batch, L2 on embeddings, clips; through `fit`."""
     one, two = trainings.of(f"{training} 1"), trainings.of(f"{training} 2")
     assert sum(weight.shape[:1] == (1050,) for weight in one) == tables
     for a, b in zip(one, two, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
-@pytest.mark.parametrize("optimizer", ["lazy_adam", "row_wise_adagrad"])
+@pytest.mark.parametrize("optimizer", ["lazy_adam", "row_wise_adagrad", "clipped"])
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_no_op_of_a_training_step_is_as_large_as_a_table(
     optimizer: str, replicas: int, trainings: Trainings

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cetnet_keras import metrics
+from cetnet_keras.spec.raw import MISSING
 from pipeline.click_metrics import FIGURES, ClickMetric
 
 
@@ -112,7 +113,9 @@ def test_figures_do_not_depend_on_how_rows_are_spread_over_workers(
     np.testing.assert_allclose(found.figures, list(wanted(frame, "user").values()), rtol=1e-12)
 
 
-@pytest.mark.parametrize("unknown", [None, np.array([], object), np.array([b""], object)])
+@pytest.mark.parametrize(
+    "unknown", [None, np.array([], object), np.array([b""], object), np.array([MISSING["int64"]])]
+)
 def test_a_row_without_a_group_counts_for_all_but_the_group_aucs(unknown: Any) -> None:
     (preprocessor,), combiner = computation().preprocessors, computation().combiner
     rows = combiner.create_accumulator()

@@ -17,6 +17,7 @@ from cetnet_keras.cetnet import CETNet
 from cetnet_keras.spec import DataSpec, MemberSpec, TrainingSpec
 from pipeline.dataset import transformed_batches
 from pipeline.evaluate_split import EvalSplit, EvaluateSplit
+from pipeline.groups import NO_GROUP
 from pipeline.trainer import Fit, optimizer_of, train
 from pipeline.transform import vocabulary_sizes
 
@@ -153,7 +154,7 @@ def test_the_eval_split_is_measured_within_a_pass_and_logged(
     assert logged["eval_auc"] == pytest.approx(roc_auc_score(label, ctr), abs=1e-9)
     assert logged["eval_log_loss"] == pytest.approx(log_loss(label, ctr), abs=1e-6)
     sizes, areas = [], []
-    for user in np.unique(prepared.held_out.group):
+    for user in set(prepared.held_out.group) - {NO_GROUP}:
         own = prepared.held_out.group == user
         if len(set(label[own])) == 2:
             sizes.append(own.sum())
@@ -216,11 +217,18 @@ def test_groups_are_those_of_the_raw_column(prepared: Prepared, first_run: Any, 
     assert prepared.held_out.group is not None
     groups, rows = np.unique(prepared.held_out.group, return_counts=True)
     assert len(groups) == len(users) and (rows == 4).all()
+    assert "" in users and groups[0] == NO_GROUP and (groups[1:] >= 0).all()
 
 
 def split_of(label: list[int], group: list[int] | None) -> EvalSplit:
     rows = tf.data.Dataset.range(1)
     return EvalSplit(rows, np.array(label), np.ones(len(label)), None if group is None else np.array(group))
+
+
+def test_rows_without_a_group_count_for_all_but_the_group_aucs() -> None:
+    split = split_of([1, 0, 1, 0], [5, 5, NO_GROUP, NO_GROUP])
+    found = split.measure(np.array([0.9, 0.1, 0.0, 0.5]))
+    assert (found["auc"], found["gauc"], found["gauc_mean"]) == (0.5, 1.0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -231,6 +239,8 @@ def split_of(label: list[int], group: list[int] | None) -> EvalSplit:
         ([0, 1, 0, 1], [1, 1, 2, 2], "auc", ("eval_auc", "max")),
         ([0, 1, 0, 1], None, "gauc", ("eval_auc", "max")),  # no groups
         ([0, 1, 0, 1], [1, 2, 3, 4], "gauc", ("eval_auc", "max")),  # no group has both labels
+        ([0, 1, 0, 1], [-1, -1, 3, 4], "gauc", ("eval_auc", "max")),  # those without a group are none
+        ([0, 1, 0, 1], [-1, -1, -1, -1], "gauc", ("eval_auc", "max")),
         ([0, 0, 0, 0], [1, 1, 2, 2], "gauc", ("eval_log_loss", "min")),  # one class alone
         ([1, 1, 1, 1], None, "auc", ("eval_log_loss", "min")),
     ],

@@ -23,9 +23,10 @@ from tensorflow_transform.tf_metadata.dataset_metadata import DatasetMetadata
 from cetnet_keras.spec import ROW_KEY, BagFeature, DataSpec, NumericFeature, SequenceFeature, parse_spec
 from cetnet_keras.spec.raw import MISSING
 from pipeline.create_pipeline import BEAM_ARGS
+from pipeline.groups import NO_GROUP
 from pipeline.schema import schema_of
 from pipeline.trainer import ServingTransform
-from pipeline.transform import preprocessing_fn, vocabulary_sizes
+from pipeline.transform import GROUP_KEY, preprocessing_fn, vocabulary_sizes
 from serving.signatures import DTYPES
 
 SPEC = """
@@ -454,3 +455,20 @@ def test_nothing_that_is_served_is_not_a_number(transformed: Transformed) -> Non
     for key, found in transformed.served.items():
         values = [value for row in found for value in (row if isinstance(row, list) else [row])]
         assert np.isfinite(values).all(), key
+
+
+@pytest.mark.parametrize(
+    ("dtype", "raw", "texts"),
+    [
+        ("string", tf.constant(["a", "", "7", "a", "-1"]), ["a", "", "7", "a", "-1"]),
+        ("int64", tf.sparse.from_dense([[7], [0], [12], [7], [-1]]), ["7", "", "12", "7", ""]),
+    ],
+)
+def test_a_group_is_a_hash_and_an_empty_one_is_none(dtype: str, raw: Any, texts: list[str]) -> None:
+    user = f"user: {{type: categorical, hash_buckets: 8, dtype: {dtype}}}"
+    data_spec = f"name: of_groups\nlabel: y\ngroup: user\nfeatures: {{{user}}}\nsplits: {{train: a, eval: b, test: c}}"
+    zeros = tf.zeros(5, tf.int64)
+    found = preprocessing_fn({"user": raw, "y": zeros, ROW_KEY: zeros}, {"data_spec": data_spec})[GROUP_KEY]
+    assert found.dtype == tf.int64
+    assert found.numpy().tolist() == [bucket(text, 2**62) if text else NO_GROUP for text in texts]
+    assert all((code >= 0) == bool(text) for code, text in zip(found.numpy(), texts, strict=True))

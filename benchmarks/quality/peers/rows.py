@@ -22,7 +22,8 @@ def write_rows(rows: Rows, folder: Path) -> None:
     """Writes `train.npz`, `eval.npz` and `test.npz`, and `features.json`.
 
     Ids [N] are those that ours are trained on: 0 for missing, then the vocabulary, then one for what is not in it.
-    Tokens are [N, max_length], padded with 0 at their end. `label` is [N], and so is `group` where the spec has one.
+    Tokens are [N, max_length], padded with 0 at their end. `label` is [N], and so is `group` where the spec has one;
+    rows of NO_GROUP are one group to FuxiCTR, which knows of no such rows.
     """
     spec, sizes = rows.spec, vocabulary_sizes(rows.spec, rows.transformed)
     longest = {name: spec.features[name].max_length for name in spec.of_type(SequenceFeature)}  # type: ignore[union-attr]

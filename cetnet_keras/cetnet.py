@@ -199,7 +199,7 @@ class CETNet(tfrs.Model):
         seen = [output.embedding for output in outputs], member_logit  # by the fusion
         if self.fusion_spec.detach_members:
             seen = tf.nest.map_structure(tf.stop_gradient, seen)
-        fused, weight = self.fuse(*seen, weight)
+        fused, weight = self.fuse(*seen, weight, self.weigh.log_weight(confidence))
         extra = [tf.zeros_like(o.logit) if o.extra_loss is None else o.extra_loss for o in outputs]
         return EnsembleOutput(fused, member_logit, weight, confidence, tf.stack(extra, axis=1))
 

@@ -95,11 +95,12 @@ def make_member(
 
 
 def _share_tables(members: Sequence[Member]) -> None:
-    widths = [member.embedding_dim for member in members]
+    widths = [
+        member.features.embedding_dim for member in members
+    ]  # of a multi_embedding member all sets together
     if len(set(widths)) > 1:
-        raise ValueError(
-            f"shared_tables: members need one embedding_dim to share tables. Received: {widths}; give them one"
-        )
+        need = "members need one embedding_dim (multi_embedding: times `sets`) to share tables"
+        raise ValueError(f"shared_tables: {need}. Received: {widths}; give them one")
     for member in members[1:]:
         member.features = members[0].features
 
@@ -195,7 +196,9 @@ class CETNet(tfrs.Model):
         """The ensemble's view of a batch in log odds."""
         outputs = [member(inputs, training=training) for member in self.members]
         member_logit = tf.stack([output.logit for output in outputs], axis=1)
-        weight, confidence = self.weigh(member_logit)
+        # detached, the fused loss reaches no member through a weight either
+        weighed = tf.stop_gradient(member_logit) if self.fusion_spec.detach_members else member_logit
+        weight, confidence = self.weigh(weighed)
         seen = [output.embedding for output in outputs], member_logit  # by the fusion
         if self.fusion_spec.detach_members:
             seen = tf.nest.map_structure(tf.stop_gradient, seen)

@@ -116,6 +116,17 @@ def test_members_of_unequal_width_share_no_tables(
         CETNet(spec, sizes, members, shared_tables=True)
 
 
+def test_tables_are_as_wide_as_the_sets_of_a_member_together(
+    spec: DataSpec, sizes: dict[str, int], batch: Batch
+) -> None:
+    sets = {"type": "multi_embedding", "embedding_dim": 4, "sets": 2, "hidden": [4]}
+    with pytest.raises(ValueError, match=r"times `sets`\) to share tables\. Received: \[4, 8\]; give"):
+        CETNet(spec, sizes, [TINY_DCN, sets], shared_tables=True)
+    shared = CETNet(spec, sizes, [TINY_DCN | {"embedding_dim": 8}, sets], shared_tables=True)
+    assert shared.members[1].features is shared.members[0].features
+    assert np.isfinite(shared(batch)["member_ctr"]).all()
+
+
 def test_a_member_taken_out_of_an_ensemble_says_what_it_said_there(
     spec: DataSpec, sizes: dict[str, int], batch: dict[str, np.ndarray], tiny_members: list[dict[str, Any]]
 ) -> None:

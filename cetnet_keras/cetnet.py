@@ -38,6 +38,15 @@ class EnsembleOutput(NamedTuple):
     extra_loss: tf.Tensor  # [B, M] float32, what members add to their own loss
 
 
+class _Seen(NamedTuple):
+    """What a batch adds to logged losses, metrics and the click rate, once its loss is known to be sound."""
+
+    output: EnsembleOutput
+    label: tf.Tensor  # [B] float32
+    weight: tf.Tensor  # [B] float32
+    loss_sums: tf.Tensor  # [parts of the loss] float32
+
+
 def default_members(spec: DataSpec) -> list[MemberSpec]:
     """The members of an ensemble that names none: interformer + dhen where the spec has a sequence, else dhen + dcnv2.
 
@@ -136,10 +145,12 @@ class CETNet(tfrs.Model):
         ValueError: an unknown member, an option that it does not have, a value that it refuses, two members of one name,
             tables to be shared by members of unequal `embedding_dim`.
 
-    A training step whose loss is not finite raises InvalidArgumentError and moves nothing.
+    A training step whose loss is not finite raises InvalidArgumentError and moves nothing but the moving statistics of
+    batch normalisation, which the forward pass moves.
     In `fit`, a batch is (inputs, label) or (inputs, label, weight) with label [B], 0 or 1, and weight [B]. The parts of
     the loss are logged as `loss_NAME`, and beside them what `compile(metrics=..., weighted_metrics=...)`
-    names, measured on the fused prediction.
+    names, measured on ctr. Under `weighted_metrics` a row counts by its weight, and one without a click 1 /
+    negative_keep_rate times that, so that rows and ctr are on one scale; under `metrics` every row counts once.
     """
 
     LOSS_CHECK = "the loss of a training step"  # what a failed check is known by
@@ -256,48 +267,53 @@ class CETNet(tfrs.Model):
         Returns:
             scalar float32; summed over the replicas it is the loss of the global batch.
         """
+        loss, seen = self._loss(inputs, training)
+        self._log(seen, training)
+        return loss
+
+    def _loss(self, inputs: Labelled, training: bool) -> tuple[tf.Tensor, _Seen]:
         batch, label, *weight = inputs
         output, label = self.predict_logits(batch, training), tf.cast(tf.reshape(label, [-1]), tf.float32)
         clicks = tf.tile(label[:, tf.newaxis], [1, len(self.members)])  # [B, M]
+        apart = collaborative_loss(self.collaboration.type, output.member_logit, output.fused_logit)
         parts = [
             tf.nn.sigmoid_cross_entropy_with_logits(label, output.fused_logit)[:, tf.newaxis],
             tf.nn.sigmoid_cross_entropy_with_logits(clicks, output.member_logit) + output.extra_loss,
-            collaborative_loss(self.collaboration.type, output.member_logit, output.fused_logit)[
-                :, tf.newaxis
-            ],
+            apart[:, tf.newaxis],
         ]
         if self.fusion_spec.calibrated:
-            each = tf.nn.sigmoid_cross_entropy_with_logits(
-                clicks, self.weigh.calibrated_logit(output.member_logit)
-            )
+            lines = self.weigh.calibrated_logit(output.member_logit)
+            each = tf.nn.sigmoid_cross_entropy_with_logits(clicks, lines)
             parts.append(tf.reduce_sum(each, axis=1, keepdims=True))
         losses, counted = tf.concat(parts, axis=1), tf.ones_like(label)  # [B, parts]
         if weight:
             counted = tf.cast(tf.reshape(weight[0], [-1]), tf.float32)
             losses *= counted[:, tf.newaxis]
         sums = tf.reduce_sum(losses, axis=0)  # [parts]
-        size = tf.cast(
-            tf.size(label), tf.float32
-        )  # 0 where the last batch has fewer rows than there are replicas
-        self._means.update_state(tf.math.divide_no_nan(sums, size), sample_weight=size)
+        size = tf.cast(tf.size(label), tf.float32)
+        loss = self._weighted(sums, self._warmth(training)) / self._over_replicas(size)
+        return loss, _Seen(output, label, counted, sums)
+
+    def _log(self, seen: _Seen, training: bool) -> None:
+        """Adds a batch to the logged losses, the metrics and, in training, the click rate of "base_rate"."""
+        label, weight = seen.label, seen.weight
+        size = tf.cast(tf.size(label), tf.float32)  # 0 where a last batch has fewer rows than replicas
+        self._means.update_state(tf.math.divide_no_nan(seen.loss_sums, size), sample_weight=size)
         if self.compiled_metrics is not None:
-            ctr = tf.sigmoid(self._served_logit(output)[:, 0])
-            self.compiled_metrics.update_state(label, ctr, sample_weight=counted)
+            ctr = tf.sigmoid(self.calibration(self._served_logit(seen.output))[:, 0])
+            rows = tf.where(label > 0.5, weight, weight / self.spec.negative_keep_rate)
+            self.compiled_metrics.update_state(label, ctr, sample_weight=rows)
         if training and self.fusion_spec.confidence == "base_rate":
-            self.weigh.observe(
-                *(
-                    self._over_replicas(total)
-                    for total in (tf.tensordot(counted, label, 1), tf.reduce_sum(counted))
-                )
-            )
-        return self._weighted(sums, self._warmth(training)) / self._over_replicas(size)
+            totals = tf.tensordot(weight, label, 1), tf.reduce_sum(weight)
+            self.weigh.observe(*(self._over_replicas(total) for total in totals))
 
     @tf.autograph.experimental.do_not_convert
     def train_step(self, inputs: Labelled) -> dict[str, tf.Tensor]:
         with tf.GradientTape() as tape:
-            loss = self.compute_loss(inputs, training=True) + self._regularisation()
-            loss = tf.debugging.check_numerics(loss, self.LOSS_CHECK)  # before the step moves a weight
+            loss, seen = self._loss(inputs, training=True)
+            loss = tf.debugging.check_numerics(loss + self._regularisation(), self.LOSS_CHECK)
         with tf.control_dependencies([loss]):  # a failed check stops the count of steps too
+            self._log(seen, training=True)
             self.optimizer.minimize(
                 loss, self.trainable_variables, tape=tape
             )  # scales the loss where float16 needs it

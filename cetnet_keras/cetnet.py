@@ -154,6 +154,7 @@ class CETNet(tfrs.Model):
     """
 
     LOSS_CHECK = "the loss of a training step"  # what a failed check is known by
+    optimizer: Any  # None until `compile`
 
     def __init__(
         self,
@@ -176,6 +177,7 @@ class CETNet(tfrs.Model):
             make_member(member, name, self.spec, self.vocabulary_sizes, self.dtype_policy)
             for member, name in zip(self.member_specs, self.member_names, strict=True)
         ]
+        self.table_dtype = "float32"  # of all embedding tables
         self.shared_tables = shared_tables
         if shared_tables:
             _share_tables(self.members)
@@ -248,10 +250,21 @@ class CETNet(tfrs.Model):
         self.calibration.fit(logit, label, weight)
 
     def compress_tables(self, dtype: str) -> None:
-        """Stores the rows of all embedding tables as float16 or int8, as `EmbeddingTable.compress` says, after training."""
+        """Stores the rows of all embedding tables as float16 or int8, as `EmbeddingTable.compress` says, after training.
+
+        A file of the model has them so too. What goes on learning does so with an optimiser that starts anew.
+        Raises:
+            ValueError: they are stored so already.
+        """
         for table in self.embedding_tables:
             table.compress(dtype)
-        self.predict_function = None  # traced with the tables as they were
+        self.table_dtype = dtype
+        if self.optimizer is not None:  # it has moments as large as the tables that are gone
+            with self.distribute_strategy.scope():
+                self.optimizer = type(self.optimizer).from_config(self.optimizer.get_config())
+                self.optimizer.build(self.trainable_variables)
+        # traced with the tables as they were
+        self.train_function = self.test_function = self.predict_function = None
 
     @property
     def embedding_tables(self) -> list[EmbeddingTable]:
@@ -397,8 +410,13 @@ class CETNet(tfrs.Model):
             "shared_tables": self.shared_tables,
         }
 
+    def get_build_config(self) -> dict[str, Any]:
+        return {"table_dtype": self.table_dtype}
+
     def build_from_config(self, config: dict[str, Any]) -> None:
-        """Nothing is left to build: the variables are made with the model."""
+        """Makes the variables of compressed tables; all others are made with the model."""
+        if (dtype := config.get("table_dtype", "float32")) != "float32":
+            self.compress_tables(dtype)
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "CETNet":

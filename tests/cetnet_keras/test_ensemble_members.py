@@ -127,10 +127,23 @@ def test_tables_are_as_wide_as_the_sets_of_a_member_together(
     assert np.isfinite(shared(batch)["member_ctr"]).all()
 
 
+@pytest.mark.parametrize("table_dtype", ["float32", "int8"])
+@pytest.mark.parametrize("shared_tables", [False, True])
 def test_a_member_taken_out_of_an_ensemble_says_what_it_said_there(
-    spec: DataSpec, sizes: dict[str, int], batch: dict[str, np.ndarray], tiny_members: list[dict[str, Any]]
+    shared_tables: bool,
+    table_dtype: str,
+    spec: DataSpec,
+    sizes: dict[str, int],
+    batch: dict[str, np.ndarray],
+    tiny_members: list[dict[str, Any]],
+    randomise: Callable[..., None],
 ) -> None:
-    ensemble = CETNet(spec, sizes, tiny_members)
+    members = [member | {"batch_norm": True} for member in tiny_members]
+    ensemble = CETNet(spec, sizes, members, shared_tables=shared_tables)
+    for member in ensemble.members:
+        randomise(member.features)
+    if table_dtype != "float32":
+        ensemble.compress_tables(table_dtype)
     expected = ensemble(batch)["member_ctr"]
     for place, name in enumerate(ensemble.member_names):
         alone = one_member(ensemble, name)

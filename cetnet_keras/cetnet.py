@@ -1,6 +1,5 @@
 """CETNet: members with tables of their own, trained towards one another, fused by confidence."""
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,17 +11,11 @@ import tensorflow_recommenders as tfrs
 from cetnet_keras.calibration import Calibration
 from cetnet_keras.collaboration import collaborative_loss
 from cetnet_keras.confidence import ConfidenceWeight
-from cetnet_keras.embeddings import EmbeddingTable, FeatureBatch, dense_names, field_names
+from cetnet_keras.embeddings import EmbeddingTable, FeatureBatch
+from cetnet_keras.ensemble_members import default_members, make_member, member_names, share_tables
 from cetnet_keras.fusion import Fusion
 from cetnet_keras.input_signature import example_batch, input_signature
-from cetnet_keras.members import Member, member_class, member_options
-from cetnet_keras.spec import (
-    CollaborationSpec,
-    DataSpec,
-    FusionSpec,
-    MemberSpec,
-    SequenceFeature,
-)
+from cetnet_keras.spec import CollaborationSpec, DataSpec, FusionSpec, MemberSpec
 
 Labelled = tuple[FeatureBatch, tf.Tensor] | tuple[FeatureBatch, tf.Tensor, tf.Tensor]
 """Features and label [B], or features, label [B] and weight [B]."""
@@ -45,73 +38,6 @@ class _Seen(NamedTuple):
     label: tf.Tensor  # [B] float32
     weight: tf.Tensor  # [B] float32
     loss_sums: tf.Tensor  # [parts of the loss] float32
-
-
-def default_members(spec: DataSpec) -> list[MemberSpec]:
-    """The members of an ensemble that names none: interformer + dhen where the spec has a sequence, else dhen + dcnv2.
-
-    Interformer needs a feature beside its sequences, and din stands in for it where there is none. Source: CETNet (arXiv
-    2411.13700) pairs InterFormer and DHEN; the other pairs are our choice.
-    """
-    if not spec.of_type(SequenceFeature):
-        types = ("dhen", "dcnv2")
-    else:
-        types = ("interformer" if field_names(spec) or dense_names(spec) else "din", "dhen")
-    return [MemberSpec(type=name) for name in types]
-
-
-def member_names(members: Sequence[MemberSpec]) -> tuple[str, ...]:
-    """The name of each member in outputs and losses: its `name`, else its `type`, of which a class path keeps the class.
-
-    Raises:
-        ValueError: two members have one name, or a name is taken by another part of the loss.
-    """
-    names = tuple(member.name or member.type.rpartition(":")[2] for member in members)
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(
-                f"member {name!r}: found the name {names.count(name)} times; give each `name:` its own"
-            )
-        if name in ("fused", "collaboration"):
-            raise ValueError(f"member {name!r}: the name is reserved; give another `name:`")
-    return names
-
-
-def make_member(
-    member: MemberSpec, name: str, spec: DataSpec, vocabulary_sizes: Mapping[str, int], dtype: Any = None
-) -> Member:
-    """The member that a MemberSpec describes.
-
-    Raises:
-        ValueError: an unknown member, an option that it does not have, or a value that it refuses.
-    """
-    layer = member_class(member.type)
-    known = member_options(layer)
-    for option in member.options:
-        if option not in known:
-            close = difflib.get_close_matches(option, known, n=1)
-            hint = f"did you mean {close[0]}? " if close else ""
-            raise ValueError(f"member {name!r}: unknown option {option!r}: {hint}Known: {', '.join(known)}")
-    options = member.options | {
-        "embedding_dim": member.embedding_dim,
-        "dtype": dtype,
-        "name": f"member_{name}",
-    }
-    try:
-        return layer(spec, vocabulary_sizes, **options)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"member {name!r}: {error}") from error
-
-
-def _share_tables(members: Sequence[Member]) -> None:
-    widths = [
-        member.features.embedding_dim for member in members
-    ]  # of a multi_embedding member all sets together
-    if len(set(widths)) > 1:
-        need = "members need one embedding_dim (multi_embedding: times `sets`) to share tables"
-        raise ValueError(f"shared_tables: {need}. Received: {widths}; give them one")
-    for member in members[1:]:
-        member.features = members[0].features
 
 
 @tf.keras.utils.register_keras_serializable(package="cetnet")
@@ -180,7 +106,7 @@ class CETNet(tfrs.Model):
         self.table_dtype = "float32"  # of all embedding tables
         self.shared_tables = shared_tables
         if shared_tables:
-            _share_tables(self.members)
+            share_tables(self.members)
         fusion_spec = self.fusion_spec
         self.weigh = ConfidenceWeight(
             fusion_spec.temperature,

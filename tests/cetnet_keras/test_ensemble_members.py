@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from cetnet_keras import CETNet, DataSpec, LazyAdam, Member, MemberOutput, one_member
 from cetnet_keras.behaviours import flat_fields
-from cetnet_keras.cetnet import default_members
 from cetnet_keras.embeddings import EmbeddedFeatures, field_names
+from cetnet_keras.ensemble_members import default_members
 
 Batch = dict[str, np.ndarray]
 TINY_DCN = {"type": "dcnv2", "embedding_dim": 4, "hidden": [4], "cross_layers": 1}

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 _STEPS = 50  # of Newton's method, which needs about six
-_LEAST = 0.05  # of a and b: with 0 rows at one end would all get the same
+_LEAST = 0.05  # of a and b, and of a curve's slope in z: with 0 rows at one end would all get the same
 
 
 @tf.keras.utils.register_keras_serializable(package="cetnet")
@@ -16,10 +16,11 @@ class Calibration(tf.keras.layers.Layer):
     The first three terms are beta calibration: with a = b Platt's line a z + c, but models that stop by AUC are often surer
     of no click than of a click, or the other way round, which a line cannot mend. Source: Kull, Silva Filho and Flach
     2017 (PMLR 54:623-631). The last two are our choice: s is the standard deviation of the members' log odds of an
-    example. Where members disagree, all of them know less than they say, and the mean of what they say is drawn towards
-    the rate of such rows. The curves of members keep the order of the rows; that of the ensemble does among rows of
-    equal disagreement. The curves start as the identity, a = b = 1 and c = d = e = 0, and no training step moves them;
-    `fit` does, after training.
+    example, where e < 0 at most (min(a, b) - 0.05) / -e, so that the slope in z, a (1 - p) + b p + e s, is 0.05 or more.
+    Where members disagree, all of them know less than they say, and the mean of what they say is drawn towards the rate of
+    such rows. The curves of members keep the order of the rows; that of the ensemble does among rows of equal
+    disagreement. The curves start as the identity, a = b = 1 and c = d = e = 0, and no training step moves them; `fit`
+    does, after training.
 
     Call arguments:
         logit: [B, 1 + M] float: of the ensemble, then of each member.
@@ -43,7 +44,8 @@ class Calibration(tf.keras.layers.Layer):
         # b z + (b - a) softplus(-z) + c: the identity costs no digit
         curves = self.b * z + (self.b - self.a) * tf.math.softplus(-z) + self.c
         spread = tf.math.reduce_std(z[:, 1:], axis=1, keepdims=True)
-        together = (self.disagreement[0] + self.disagreement[1] * z[:, :1]) * spread
+        d, e = tf.unstack(self.disagreement)
+        together = (d + e * z[:, :1]) * _capped(spread, self.a[0], self.b[0], e)
         return tf.concat([curves[:, :1] + together, curves[:, 1:]], axis=1)
 
     def fit(self, logit: np.ndarray, label: np.ndarray, weight: np.ndarray | None = None) -> None:
@@ -71,7 +73,8 @@ def calibration_curve(
 
     Minimises sum_i w_i BCE(curve(z_i, s_i), y_i) + ((a - 1)^2 + (b - 1)^2 + c^2 + d^2 + e^2) / 2 by Newton's method with
     halved steps. The second term, our choice, keeps the curve finite where few rows are there or all of one class.
-    Where the best a or b is below 0.05 it is 0.05, and the others are fitted to that.
+    Where the best a or b is below 0.05 it is 0.05, and the others are fitted to that. The most that counts of s follows
+    from a, b and e; where a row has more, c and d are fitted once more, so that the clicks promised stay right.
 
     Args:
         logit, label, weight: [N].
@@ -92,12 +95,27 @@ def calibration_curve(
     low &= curve < _LEAST
     if low.any():
         curve = _least_cost(rows, y, w, identity, np.where(low, _LEAST, identity), ~low)
+    if s is not None and (counted := _counted(s, curve)).max(initial=0) < s.max(initial=0):
+        free = np.array([False, False, True, True, False])
+        curve = _least_cost(_terms(z, counted), y, w, identity, curve, free)
     return curve if (curve[:2] > _LEAST).any() and (curve[:2] >= _LEAST).all() else identity
 
 
 def on_curve(curve: np.ndarray, logit: np.ndarray, spread: np.ndarray | None = None) -> np.ndarray:
     """The log odds [N] on a curve [3], or [5] with a spread, as the layer computes them."""
-    return _terms(logit, spread) @ curve
+    return _terms(logit, None if spread is None else _counted(spread, curve)) @ curve
+
+
+def _counted(s: np.ndarray, curve: np.ndarray) -> np.ndarray:
+    """How much of the spread [N] a curve [5] counts."""
+    a, b, _, _, e = curve
+    return np.asarray(_capped(s, a, b, e))
+
+
+def _capped(spread: Any, a: Any, b: Any, e: Any) -> tf.Tensor:
+    """The spread of each row, no larger than leaves every slope a (1 - p) + b p + e s at 0.05 or more; any float dtype."""
+    room = tf.maximum(tf.minimum(a, b) - _LEAST, 0)
+    return tf.where(-e * spread > room, tf.math.divide_no_nan(room, -e), spread)
 
 
 def _terms(z: np.ndarray, s: np.ndarray | None) -> np.ndarray:

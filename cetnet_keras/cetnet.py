@@ -1,6 +1,5 @@
 """CETNet: members with tables of their own, trained towards one another, fused by confidence."""
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,17 +11,11 @@ import tensorflow_recommenders as tfrs
 from cetnet_keras.calibration import Calibration
 from cetnet_keras.collaboration import collaborative_loss
 from cetnet_keras.confidence import ConfidenceWeight
-from cetnet_keras.embeddings import EmbeddingTable, FeatureBatch, dense_names, field_names
+from cetnet_keras.embeddings import EmbeddingTable, FeatureBatch
+from cetnet_keras.ensemble_members import default_members, make_member, member_names, share_tables
 from cetnet_keras.fusion import Fusion
 from cetnet_keras.input_signature import example_batch, input_signature
-from cetnet_keras.members import Member, member_class, member_options
-from cetnet_keras.spec import (
-    CollaborationSpec,
-    DataSpec,
-    FusionSpec,
-    MemberSpec,
-    SequenceFeature,
-)
+from cetnet_keras.spec import CollaborationSpec, DataSpec, FusionSpec, MemberSpec
 
 Labelled = tuple[FeatureBatch, tf.Tensor] | tuple[FeatureBatch, tf.Tensor, tf.Tensor]
 """Features and label [B], or features, label [B] and weight [B]."""
@@ -38,70 +31,13 @@ class EnsembleOutput(NamedTuple):
     extra_loss: tf.Tensor  # [B, M] float32, what members add to their own loss
 
 
-def default_members(spec: DataSpec) -> list[MemberSpec]:
-    """The members of an ensemble that names none: interformer + dhen where the spec has a sequence, else dhen + dcnv2.
+class _Seen(NamedTuple):
+    """What a batch adds to logged losses, metrics and the click rate, once its loss is known to be sound."""
 
-    Interformer needs a feature beside its sequences, and din stands in for it where there is none. Source: CETNet (arXiv
-    2411.13700) pairs InterFormer and DHEN; the other pairs are our choice.
-    """
-    if not spec.of_type(SequenceFeature):
-        types = ("dhen", "dcnv2")
-    else:
-        types = ("interformer" if field_names(spec) or dense_names(spec) else "din", "dhen")
-    return [MemberSpec(type=name) for name in types]
-
-
-def member_names(members: Sequence[MemberSpec]) -> tuple[str, ...]:
-    """The name of each member in outputs and losses: its `name`, else its `type`, of which a class path keeps the class.
-
-    Raises:
-        ValueError: two members have one name, or a name is taken by another part of the loss.
-    """
-    names = tuple(member.name or member.type.rpartition(":")[2] for member in members)
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(
-                f"member {name!r}: found the name {names.count(name)} times; give each `name:` its own"
-            )
-        if name in ("fused", "collaboration"):
-            raise ValueError(f"member {name!r}: the name is reserved; give another `name:`")
-    return names
-
-
-def make_member(
-    member: MemberSpec, name: str, spec: DataSpec, vocabulary_sizes: Mapping[str, int], dtype: Any = None
-) -> Member:
-    """The member that a MemberSpec describes.
-
-    Raises:
-        ValueError: an unknown member, an option that it does not have, or a value that it refuses.
-    """
-    layer = member_class(member.type)
-    known = member_options(layer)
-    for option in member.options:
-        if option not in known:
-            close = difflib.get_close_matches(option, known, n=1)
-            hint = f"did you mean {close[0]}? " if close else ""
-            raise ValueError(f"member {name!r}: unknown option {option!r}: {hint}Known: {', '.join(known)}")
-    options = member.options | {
-        "embedding_dim": member.embedding_dim,
-        "dtype": dtype,
-        "name": f"member_{name}",
-    }
-    try:
-        return layer(spec, vocabulary_sizes, **options)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"member {name!r}: {error}") from error
-
-
-def _share_tables(members: Sequence[Member]) -> None:
-    widths = [member.embedding_dim for member in members]
-    if len(set(widths)) > 1:
-        raise ValueError(
-            f"shared_tables: members need one embedding_dim to share tables. Received: {widths}; give them one"
-        )
-    for member in members[1:]:
-        member.features = members[0].features
+    output: EnsembleOutput
+    label: tf.Tensor  # [B] float32
+    weight: tf.Tensor  # [B] float32
+    loss_sums: tf.Tensor  # [parts of the loss] float32
 
 
 @tf.keras.utils.register_keras_serializable(package="cetnet")
@@ -135,13 +71,16 @@ class CETNet(tfrs.Model):
         ValueError: an unknown member, an option that it does not have, a value that it refuses, two members of one name,
             tables to be shared by members of unequal `embedding_dim`.
 
-    A training step whose loss is not finite raises InvalidArgumentError and moves nothing.
+    A training step whose loss is not finite raises InvalidArgumentError and moves nothing but the moving statistics of
+    batch normalisation, which the forward pass moves.
     In `fit`, a batch is (inputs, label) or (inputs, label, weight) with label [B], 0 or 1, and weight [B]. The parts of
     the loss are logged as `loss_NAME`, and beside them what `compile(metrics=..., weighted_metrics=...)`
-    names, measured on the fused prediction.
+    names, measured on ctr. Under `weighted_metrics` a row counts by its weight, and one without a click 1 /
+    negative_keep_rate times that, so that rows and ctr are on one scale; under `metrics` every row counts once.
     """
 
     LOSS_CHECK = "the loss of a training step"  # what a failed check is known by
+    optimizer: Any  # None until `compile`
 
     def __init__(
         self,
@@ -164,9 +103,10 @@ class CETNet(tfrs.Model):
             make_member(member, name, self.spec, self.vocabulary_sizes, self.dtype_policy)
             for member, name in zip(self.member_specs, self.member_names, strict=True)
         ]
+        self.table_dtype = "float32"  # of all embedding tables
         self.shared_tables = shared_tables
         if shared_tables:
-            _share_tables(self.members)
+            share_tables(self.members)
         fusion_spec = self.fusion_spec
         self.weigh = ConfidenceWeight(
             fusion_spec.temperature,
@@ -195,11 +135,13 @@ class CETNet(tfrs.Model):
         """The ensemble's view of a batch in log odds."""
         outputs = [member(inputs, training=training) for member in self.members]
         member_logit = tf.stack([output.logit for output in outputs], axis=1)
-        weight, confidence = self.weigh(member_logit)
+        # detached, the fused loss reaches no member through a weight either
+        weighed = tf.stop_gradient(member_logit) if self.fusion_spec.detach_members else member_logit
+        weight, confidence = self.weigh(weighed)
         seen = [output.embedding for output in outputs], member_logit  # by the fusion
         if self.fusion_spec.detach_members:
             seen = tf.nest.map_structure(tf.stop_gradient, seen)
-        fused, weight = self.fuse(*seen, weight)
+        fused, weight = self.fuse(*seen, weight, self.weigh.log_weight(confidence))
         extra = [tf.zeros_like(o.logit) if o.extra_loss is None else o.extra_loss for o in outputs]
         return EnsembleOutput(fused, member_logit, weight, confidence, tf.stack(extra, axis=1))
 
@@ -234,10 +176,21 @@ class CETNet(tfrs.Model):
         self.calibration.fit(logit, label, weight)
 
     def compress_tables(self, dtype: str) -> None:
-        """Stores the rows of all embedding tables as float16 or int8, as `EmbeddingTable.compress` says, after training."""
+        """Stores the rows of all embedding tables as float16 or int8, as `EmbeddingTable.compress` says, after training.
+
+        A file of the model has them so too. What goes on learning does so with an optimiser that starts anew.
+        Raises:
+            ValueError: they are stored so already.
+        """
         for table in self.embedding_tables:
             table.compress(dtype)
-        self.predict_function = None  # traced with the tables as they were
+        self.table_dtype = dtype
+        if self.optimizer is not None:  # it has moments as large as the tables that are gone
+            with self.distribute_strategy.scope():
+                self.optimizer = type(self.optimizer).from_config(self.optimizer.get_config())
+                self.optimizer.build(self.trainable_variables)
+        # traced with the tables as they were
+        self.train_function = self.test_function = self.predict_function = None
 
     @property
     def embedding_tables(self) -> list[EmbeddingTable]:
@@ -253,48 +206,53 @@ class CETNet(tfrs.Model):
         Returns:
             scalar float32; summed over the replicas it is the loss of the global batch.
         """
+        loss, seen = self._loss(inputs, training)
+        self._log(seen, training)
+        return loss
+
+    def _loss(self, inputs: Labelled, training: bool) -> tuple[tf.Tensor, _Seen]:
         batch, label, *weight = inputs
         output, label = self.predict_logits(batch, training), tf.cast(tf.reshape(label, [-1]), tf.float32)
         clicks = tf.tile(label[:, tf.newaxis], [1, len(self.members)])  # [B, M]
+        apart = collaborative_loss(self.collaboration.type, output.member_logit, output.fused_logit)
         parts = [
             tf.nn.sigmoid_cross_entropy_with_logits(label, output.fused_logit)[:, tf.newaxis],
             tf.nn.sigmoid_cross_entropy_with_logits(clicks, output.member_logit) + output.extra_loss,
-            collaborative_loss(self.collaboration.type, output.member_logit, output.fused_logit)[
-                :, tf.newaxis
-            ],
+            apart[:, tf.newaxis],
         ]
         if self.fusion_spec.calibrated:
-            each = tf.nn.sigmoid_cross_entropy_with_logits(
-                clicks, self.weigh.calibrated_logit(output.member_logit)
-            )
+            lines = self.weigh.calibrated_logit(output.member_logit)
+            each = tf.nn.sigmoid_cross_entropy_with_logits(clicks, lines)
             parts.append(tf.reduce_sum(each, axis=1, keepdims=True))
         losses, counted = tf.concat(parts, axis=1), tf.ones_like(label)  # [B, parts]
         if weight:
             counted = tf.cast(tf.reshape(weight[0], [-1]), tf.float32)
             losses *= counted[:, tf.newaxis]
         sums = tf.reduce_sum(losses, axis=0)  # [parts]
-        size = tf.cast(
-            tf.size(label), tf.float32
-        )  # 0 where the last batch has fewer rows than there are replicas
-        self._means.update_state(tf.math.divide_no_nan(sums, size), sample_weight=size)
+        size = tf.cast(tf.size(label), tf.float32)
+        loss = self._weighted(sums, self._warmth(training)) / self._over_replicas(size)
+        return loss, _Seen(output, label, counted, sums)
+
+    def _log(self, seen: _Seen, training: bool) -> None:
+        """Adds a batch to the logged losses, the metrics and, in training, the click rate of "base_rate"."""
+        label, weight = seen.label, seen.weight
+        size = tf.cast(tf.size(label), tf.float32)  # 0 where a last batch has fewer rows than replicas
+        self._means.update_state(tf.math.divide_no_nan(seen.loss_sums, size), sample_weight=size)
         if self.compiled_metrics is not None:
-            ctr = tf.sigmoid(self._served_logit(output)[:, 0])
-            self.compiled_metrics.update_state(label, ctr, sample_weight=counted)
+            ctr = tf.sigmoid(self.calibration(self._served_logit(seen.output))[:, 0])
+            rows = tf.where(label > 0.5, weight, weight / self.spec.negative_keep_rate)
+            self.compiled_metrics.update_state(label, ctr, sample_weight=rows)
         if training and self.fusion_spec.confidence == "base_rate":
-            self.weigh.observe(
-                *(
-                    self._over_replicas(total)
-                    for total in (tf.tensordot(counted, label, 1), tf.reduce_sum(counted))
-                )
-            )
-        return self._weighted(sums, self._warmth(training)) / self._over_replicas(size)
+            totals = tf.tensordot(weight, label, 1), tf.reduce_sum(weight)
+            self.weigh.observe(*(self._over_replicas(total) for total in totals))
 
     @tf.autograph.experimental.do_not_convert
     def train_step(self, inputs: Labelled) -> dict[str, tf.Tensor]:
         with tf.GradientTape() as tape:
-            loss = self.compute_loss(inputs, training=True) + self._regularisation()
-            loss = tf.debugging.check_numerics(loss, self.LOSS_CHECK)  # before the step moves a weight
+            loss, seen = self._loss(inputs, training=True)
+            loss = tf.debugging.check_numerics(loss + self._regularisation(), self.LOSS_CHECK)
         with tf.control_dependencies([loss]):  # a failed check stops the count of steps too
+            self._log(seen, training=True)
             self.optimizer.minimize(
                 loss, self.trainable_variables, tape=tape
             )  # scales the loss where float16 needs it
@@ -378,8 +336,13 @@ class CETNet(tfrs.Model):
             "shared_tables": self.shared_tables,
         }
 
+    def get_build_config(self) -> dict[str, Any]:
+        return {"table_dtype": self.table_dtype}
+
     def build_from_config(self, config: dict[str, Any]) -> None:
-        """Nothing is left to build: the variables are made with the model."""
+        """Makes the variables of compressed tables; all others are made with the model."""
+        if (dtype := config.get("table_dtype", "float32")) != "float32":
+            self.compress_tables(dtype)
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "CETNet":

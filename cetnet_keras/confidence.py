@@ -97,13 +97,18 @@ class ConfidenceWeight(tf.keras.layers.Layer):
         if self._scale is not None:
             logit = self._scale * logit + self._shift
         confidence = self._confidence(tf.stop_gradient(logit) if self.gradient_stop else logit)  # [B, M]
+        return tf.nn.softmax(self._scaled(confidence), axis=-1), confidence
+
+    def log_weight(self, confidence: tf.Tensor) -> tf.Tensor:
+        """ln w [B, M] of the c [B, M] that a call gave: finite where w is too small for float32."""
+        return tf.nn.log_softmax(self._scaled(confidence), axis=-1)
+
+    def _scaled(self, confidence: tf.Tensor) -> tf.Tensor:
         if self._log_temperature is None:
             scaled = confidence / self.temperature
         else:
             scaled = confidence * tf.exp(-self._log_temperature)
-        if self._prior is not None:
-            scaled += self._prior
-        return tf.nn.softmax(scaled, axis=-1), confidence
+        return scaled if self._prior is None else scaled + self._prior
 
     def _confidence(self, logit: tf.Tensor) -> tf.Tensor:
         size = tf.abs(logit)  # H(z) = H(-z); on |z| nothing cancels

@@ -119,18 +119,25 @@ class EmbeddingTable(tf.keras.layers.Embedding):
     scale: tf.Variable | None = None  # [rows, 1] float32, of int8
 
     def compress(self, dtype: str) -> None:
-        """Looks up rows of another type from now on; the table learns no more.
+        """Looks up rows of another type from now on, in place of `embeddings`, which is gone; the table learns no more.
 
         Args:
             dtype: float16, or int8: round(row / scale) with scale = max |row| / 127. Source: one scale a row is that of
                 FBGEMM's 8-bit tables; without an offset, so that padding stays zero, is our choice.
+        Raises:
+            ValueError: the table is stored so already.
         """
+        if self.stored is not None:
+            raise ValueError(
+                f"the table is stored as {self.stored.dtype.name} already. Received: dtype={dtype!r}"
+            )
         values = self.embeddings.numpy()
         if dtype == "int8":
             scale = np.maximum(np.abs(values).max(axis=1, keepdims=True), np.finfo(np.float32).tiny) / 127
             self.scale = self._constant("scale", scale)
             values = np.rint(values / scale)
         self.stored = self._constant("stored", values.astype(dtype))
+        del self.embeddings
 
     def _constant(self, name: str, value: np.ndarray) -> tf.Variable:
         variable = self.add_weight(name, value.shape, value.dtype, "zeros", trainable=False)

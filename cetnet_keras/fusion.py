@@ -27,6 +27,8 @@ class Fusion(tf.keras.layers.Layer):
         embeddings: M tensors [B, h_m], float.
         member_logit: [B, M] float, log odds.
         weight: [B, M] float, sums to 1 over M.
+        log_weight: [B, M] float, its logarithm, which a mixture is made of; left out, that of `weight` is taken, whose
+            gradient is not finite where the weight is 0.
     Returns:
         fused logit [B], and the weights [B, M] that it was made with; float32 under any dtype policy.
     Raises:
@@ -53,21 +55,26 @@ class Fusion(tf.keras.layers.Layer):
         super().build(input_shape)
 
     def call(
-        self, embeddings: Sequence[tf.Tensor], member_logit: tf.Tensor, weight: tf.Tensor
+        self,
+        embeddings: Sequence[tf.Tensor],
+        member_logit: tf.Tensor,
+        weight: tf.Tensor,
+        log_weight: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         logit = tf.cast(member_logit, tf.float32)
         vectors = [tf.cast(embedding, tf.float32) for embedding in embeddings]
         if self._gate is not None:
-            weight = tf.nn.softmax(self._gate(tf.concat(vectors, axis=-1)), axis=-1)
+            score = self._gate(tf.concat(vectors, axis=-1))
+            weight, log_weight = tf.nn.softmax(score, axis=-1), tf.nn.log_softmax(score, axis=-1)
         elif self.type in _OF_EQUAL_WEIGHTS:
-            weight = tf.ones_like(logit) / logit.shape[-1]
+            weight, log_weight = tf.ones_like(logit) / logit.shape[-1], None
         if self._readout is not None:
             weighted = [vector * weight[:, m : m + 1] for m, vector in enumerate(vectors)]
             together = tf.add_n(weighted) if self.type == "sum" else tf.concat(weighted, axis=-1)
             return self._readout(together)[:, 0], weight
         if self.type.startswith("logit"):
             return tf.reduce_sum(weight * logit, axis=-1), weight
-        return _mixture_logit(logit, tf.math.log(weight)), weight
+        return _mixture_logit(logit, tf.math.log(weight) if log_weight is None else log_weight), weight
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"type": self.type}

@@ -17,7 +17,7 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
 from tfx.types import Channel
 
-from cetnet_keras.cetnet import default_members, member_names
+from cetnet_keras.ensemble_members import default_members, member_names
 from cetnet_keras.spec import DataSpec, ModelSpec
 from pipeline.baseline import LatestComparableModelStrategy, latest_blessed
 from pipeline.code_digest import code_digest

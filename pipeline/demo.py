@@ -50,7 +50,7 @@ def _prepare_module() -> ModuleType:
 
 def _ask(console: Any, output: Path, movies_file: Path) -> None:
     """Serves the pushed model in a process of its own and asks it over both protocols."""
-    from cetnet_keras.cetnet import member_names
+    from cetnet_keras.ensemble_members import member_names
     from serving.client import GrpcClient, RestClient
     from serving.process import server_process
 

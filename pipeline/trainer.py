@@ -25,7 +25,7 @@ from pipeline.keep_best import KeepBest
 from pipeline.pretrained import pretrained_tables
 from pipeline.run_parameters import with_run_parameters
 from pipeline.training_diagnostics import TableWatch, coverage, ensemble_summary
-from pipeline.training_record import TrainingRecord
+from pipeline.training_record import TableHealth, TrainingRecord
 from pipeline.transform import (
     MISSING_INT,
     has_vocabulary,
@@ -79,12 +79,13 @@ def run_fn(fn_args: FnArgs) -> None:
     held_out = EvalSplit.read(spec, transformed_batches(fn_args.eval_files, transformed, EVAL_BATCH))
     tables = TableWatch(model)
     fit = train(model, model_spec.training, fn_args.train_files, transformed, held_out, run_dir)
+    health = tables.health()  # of the tables as they were trained
     if model_spec.serving.table_dtype != "float32":
         model.compress_tables(model_spec.serving.table_dtype)
     if model_spec.training.calibrate:
         model.calibrate(held_out.inputs, held_out.label, held_out.weight)
         logging.info("Calibration on the eval split: %s", model.calibration.get_weights())
-    _record(model, model_spec.training, fit, tables, held_out).write(run_dir)
+    _record(model, model_spec.training, fit, health, held_out).write(run_dir)
     _write_offline_scores(model, spec, fn_args.eval_files, transformed, run_dir / OFFLINE_SCORES)
     _export(model, transformed, config, run_dir, fn_args.serving_model_dir)
     requests = warmup_requests(spec, transformed, model_spec.serving.warmup_batch_sizes)
@@ -179,7 +180,7 @@ def falling_rate(training: TrainingSpec, evaluations: int, done: int, now: float
 
 
 def _record(
-    model: CETNet, training: TrainingSpec, fit: Fit, tables: TableWatch, held_out: EvalSplit
+    model: CETNet, training: TrainingSpec, fit: Fit, tables: list[TableHealth], held_out: EvalSplit
 ) -> TrainingRecord:
     seen = model.predict(held_out.inputs.take(SUMMARY_BATCHES), verbose=0)
     return TrainingRecord(
@@ -190,7 +191,7 @@ def _record(
         best=fit.best,
         own_best=fit.own_best,
         history=fit.history,
-        tables=tables.health(),
+        tables=tables,
         coverage=coverage(model.spec, model.vocabulary_sizes, held_out.inputs.as_numpy_iterator()),
         ensemble=ensemble_summary(model.member_names, seen["member_ctr"], seen["fusion_weight"]),
     )

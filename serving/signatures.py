@@ -37,12 +37,6 @@ def parse_raw(spec: DataSpec, examples: tf.Tensor) -> Tensors:
     }
 
 
-def served_variables(model: CETNet) -> list[tf.Variable]:
-    """The variables that predictions are made from."""
-    replaced = {id(table.embeddings) for table in model.embedding_tables if table.stored is not None}
-    return [variable for variable in model.variables if id(variable) not in replaced]
-
-
 class ServableModel(tf.Module):
     """A trained model with its transform, ready to be saved.
 
@@ -63,7 +57,7 @@ class ServableModel(tf.Module):
         super().__init__(name="servable")
         self.spec, self._member_names, self._transform = model.spec, model.member_names, transform
         # the variables and not the Keras model are tracked: saving a Keras model traces each of its layers once more
-        self._variables, self._predict = served_variables(model), lambda batch: model(batch, training=False)
+        self._variables, self._predict = model.variables, lambda batch: model(batch, training=False)
         self._slice_values = dict(slice_values)
         self._assets = [tf.saved_model.Asset(str(path)) for path in assets]
 

@@ -71,13 +71,18 @@ def test_no_curve_nearby_is_better(bias: float, sharpness: float, seed: int, dis
     logit, weight, spread = sharpness * truth + bias, rng.random(300) + 0.5, rng.random(300)
     identity = np.array([1.0, 1, 0, 0, 0][: 5 if disagree else 3])
 
+    curve = calibration_curve(logit, label, weight, spread if disagree else None)
+    room, e = curve[:2].min() - 0.05, curve[4] if disagree else 0.0
+    counted = spread if -e * spread.max() <= room else np.minimum(spread, room / -e)
+
     def cost(curve: np.ndarray) -> float:
-        z = formula(curve, logit, spread)
+        z = formula(curve, logit, counted)
         return weight @ (np.logaddexp(0, z) - label * z) + ((curve - identity) ** 2).sum() / 2
 
-    curve = calibration_curve(logit, label, weight, spread if disagree else None)
     assert (curve[:2] >= 0.05).all()
     for turn in 1e-3 * np.concatenate([np.eye(len(identity)), -np.eye(len(identity))]):
+        if counted is not spread and not turn[2:4].any():
+            continue  # what of the spread counts hangs on these
         if (curve + turn)[:2].min() >= 0.05:
             assert cost(curve) <= cost(curve + turn) + 1e-9
 
@@ -88,6 +93,39 @@ def test_the_order_of_the_rows_stays(seed: int, count: int) -> None:
     rng = np.random.default_rng(seed)
     logit, label = np.sort(rng.normal(0, 5, count)), rng.integers(0, 2, count)
     assert (np.diff(on_curve(calibration_curve(logit, label), logit)) > 0).all()
+
+
+def test_where_less_of_the_disagreement_counts_the_clicks_promised_stay_right() -> None:
+    rng, (truth, label) = np.random.default_rng(6), rows(6, 20_000)
+    spread = np.where(rng.random(len(truth)) < 0.5, 0.1, 4.0)
+    logit = truth * np.where(
+        spread > 1, -0.5, 1.0
+    )  # where they disagree the mean says the opposite of what is so
+    curve = calibration_curve(logit, label, spread=spread)
+    assert -curve[4] * 4 > curve[:2].min() - 0.05
+    served = on_curve(curve, logit, spread)
+    assert (1 / (1 + np.exp(-served))).mean() == pytest.approx(label.mean(), rel=1e-3)
+    for some in (spread > 1, spread < 1):
+        assert (np.diff(served[some][np.argsort(logit[some])]) >= 0).all()
+
+
+SLOPE, PULL = st.floats(0.0625, 3, width=32), st.floats(-2, 2, width=32, allow_subnormal=False)
+
+
+@given(st.tuples(SLOPE, SLOPE, PULL, PULL, PULL), st.floats(0, 20))
+def test_a_higher_log_odds_is_served_higher_however_much_members_disagree(
+    curve: tuple[float, ...], spread: float
+) -> None:
+    z = np.linspace(-12, 12, 49)
+    found = on_curve(np.array(curve), z, np.full(49, spread))
+    assert np.diff(found).min() > 0.99 * 0.05 * 0.5, "the slope is 0.05 or more"
+    layer = Calibration()
+    layer.build([None, 3])
+    for variable, first in zip((layer.a, layer.b, layer.c), curve, strict=False):
+        variable.assign([first, 1, 1])  # the members' are not looked at
+    layer.disagreement.assign(curve[3:])
+    logit = np.stack([z, np.full(49, spread), np.full(49, -spread)], axis=1)
+    np.testing.assert_allclose(layer(logit)[:, 0], found, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("label", [np.zeros(5), np.ones(5), np.array([0.0, 0, 0, 1, 1])])
@@ -168,7 +206,9 @@ def test_a_calibrated_cetnet_promises_the_clicks_of_the_rows_and_keeps_its_order
     expected = np.stack(
         [formula(curve, z) for curve, z in zip(np.stack([a, b, c], 1), odds.T, strict=True)], axis=1
     )
-    expected[:, 0] += (disagreement[0] + disagreement[1] * odds[:, 0]) * odds[:, 1:].std(axis=1)
+    (d, e), s = disagreement, odds[:, 1:].std(axis=1)
+    most = (min(a[0], b[0]) - 0.05) / -e if e < 0 else np.inf
+    expected[:, 0] += (d + e * odds[:, 0]) * np.minimum(s, most)
     np.testing.assert_allclose(new, 1 / (1 + np.exp(-expected)), rtol=1e-3)
     np.testing.assert_array_equal(np.argsort(new[:, 1:], axis=0), np.argsort(old[:, 1:], axis=0))
     assert calibration(label, np.tile(after["ctr"], 2), weight) == pytest.approx(1, abs=0.02)

@@ -94,16 +94,19 @@ def test_fused_loss_and_collaboration_have_the_weights_that_are_asked_for(
     assert parts_of(model, batch, label)["loss_collaboration"] == pytest.approx(to_fused, rel=1e-4)
 
 
+@pytest.mark.parametrize("gradient_stop", [True, False])
 @pytest.mark.parametrize("kind", ["paper", "logit_mixture", "gate"])
 def test_detached_members_learn_as_if_there_were_no_fusion(
     kind: str,
+    gradient_stop: bool,
     spec: DataSpec,
     sizes: dict[str, int],
     batch: Batch,
     label: np.ndarray,
     tiny_members: list[dict[str, Any]],
 ) -> None:
-    model = CETNet(spec, sizes, tiny_members[:2], {"alpha": 0}, {"type": kind, "detach_members": True})
+    fusion = {"type": kind, "detach_members": True, "gradient_stop": gradient_stop}
+    model = CETNet(spec, sizes, tiny_members[:2], {"alpha": 0}, fusion)
     of_members = [variable for member in model.members for variable in member.trainable_variables]
     with tf.GradientTape(persistent=True) as tape:
         whole = model.compute_loss((batch, label))

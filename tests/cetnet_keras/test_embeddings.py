@@ -1,5 +1,6 @@
 """The layout of the table and what a batch becomes, against plain NumPy look-ups; padding, above all."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cetnet_keras import CETNet, DataSpec, FeatureEmbedding
+from cetnet_keras import CETNet, DataSpec, FeatureEmbedding, LazyAdam
 from cetnet_keras.embeddings import EmbeddingTable, ZeroRows, candidate_of, field_names
 
 MakeSpec = Callable[..., DataSpec]
@@ -213,6 +214,35 @@ def test_a_model_with_stored_tables_predicts_much_the_same(
     after = model.predict(batch, verbose=0)["ctr"]
     assert 0 < np.abs(after - before).max() < 1e-3
     assert [table.stored.dtype for table in model.embedding_tables] == [tf.int8] * len(model.embedding_tables)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int8"])
+def test_a_model_with_stored_tables_is_saved_with_them_alone(
+    dtype: str,
+    spec: DataSpec,
+    sizes: dict[str, int],
+    batch: dict[str, np.ndarray],
+    label: np.ndarray,
+    tiny_members: list[dict[str, Any]],
+    tmp_path: Path,
+) -> None:
+    model = CETNet(spec, sizes | {"user": 50_000}, tiny_members)
+    model.compile(LazyAdam(0.05), run_eagerly=True)
+    model.fit(batch, label, verbose=0)
+    model.save(tmp_path / "float32.keras")
+    model.compress_tables(dtype)
+    expected = model.predict(batch, verbose=0)["ctr"]
+    model.save(tmp_path / "stored.keras")
+    full, stored = (os.path.getsize(tmp_path / f"{name}.keras") for name in ("float32", "stored"))
+    assert stored < full / 4, "neither the float32 tables nor their moments are in it"
+    again = tf.keras.models.load_model(tmp_path / "stored.keras")
+    np.testing.assert_allclose(again.predict(batch, verbose=0)["ctr"], expected, rtol=1e-6)
+    assert {table.stored.dtype.name for table in again.embedding_tables} == {dtype}
+    for one in (model, again):
+        one.fit(batch, label, verbose=0)
+    np.testing.assert_allclose(again.predict(batch)["ctr"], model.predict(batch)["ctr"], rtol=1e-4)
+    with pytest.raises(ValueError, match=f"stored as {dtype} already. Received: dtype='int8'"):
+        again.compress_tables("int8")
 
 
 def test_contract_of_the_table(assert_layer_contract: Callable[..., None], tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from cetnet_keras import CETNet, DataSpec, LazyAdam, Member, MemberOutput, one_member
 from cetnet_keras.behaviours import flat_fields
-from cetnet_keras.cetnet import default_members
 from cetnet_keras.embeddings import EmbeddedFeatures, field_names
+from cetnet_keras.ensemble_members import default_members
 
 Batch = dict[str, np.ndarray]
 TINY_DCN = {"type": "dcnv2", "embedding_dim": 4, "hidden": [4], "cross_layers": 1}
@@ -116,10 +116,34 @@ def test_members_of_unequal_width_share_no_tables(
         CETNet(spec, sizes, members, shared_tables=True)
 
 
-def test_a_member_taken_out_of_an_ensemble_says_what_it_said_there(
-    spec: DataSpec, sizes: dict[str, int], batch: dict[str, np.ndarray], tiny_members: list[dict[str, Any]]
+def test_tables_are_as_wide_as_the_sets_of_a_member_together(
+    spec: DataSpec, sizes: dict[str, int], batch: Batch
 ) -> None:
-    ensemble = CETNet(spec, sizes, tiny_members)
+    sets = {"type": "multi_embedding", "embedding_dim": 4, "sets": 2, "hidden": [4]}
+    with pytest.raises(ValueError, match=r"times `sets`\) to share tables\. Received: \[4, 8\]; give"):
+        CETNet(spec, sizes, [TINY_DCN, sets], shared_tables=True)
+    shared = CETNet(spec, sizes, [TINY_DCN | {"embedding_dim": 8}, sets], shared_tables=True)
+    assert shared.members[1].features is shared.members[0].features
+    assert np.isfinite(shared(batch)["member_ctr"]).all()
+
+
+@pytest.mark.parametrize("table_dtype", ["float32", "int8"])
+@pytest.mark.parametrize("shared_tables", [False, True])
+def test_a_member_taken_out_of_an_ensemble_says_what_it_said_there(
+    shared_tables: bool,
+    table_dtype: str,
+    spec: DataSpec,
+    sizes: dict[str, int],
+    batch: dict[str, np.ndarray],
+    tiny_members: list[dict[str, Any]],
+    randomise: Callable[..., None],
+) -> None:
+    members = [member | {"batch_norm": True} for member in tiny_members]
+    ensemble = CETNet(spec, sizes, members, shared_tables=shared_tables)
+    for member in ensemble.members:
+        randomise(member.features)
+    if table_dtype != "float32":
+        ensemble.compress_tables(table_dtype)
     expected = ensemble(batch)["member_ctr"]
     for place, name in enumerate(ensemble.member_names):
         alone = one_member(ensemble, name)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from cetnet_keras import Fusion
+from cetnet_keras import ConfidenceWeight, Fusion
 from cetnet_keras.fusion import FUSIONS
 
 RNG = np.random.default_rng(0)
@@ -116,6 +116,31 @@ def test_gradients_are_the_slopes_of_the_formula(kind: str) -> None:
         embeddings = [tf.constant(e, tf.float32) for e in EMBEDDINGS]
         total = tf.reduce_sum(Fusion(kind)(embeddings, logit, tf.constant(WEIGHT, tf.float32))[0])
     np.testing.assert_allclose(tape.gradient(total, logit), np.stack(expected, axis=1), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("learned", ["temperature", "prior", "member", "gate"])
+def test_a_weight_too_small_for_float32_leaves_the_gradients_finite(learned: str) -> None:
+    logit, embedding = tf.Variable([[-8.0, 0.1]]), [tf.constant([[200.0]]), tf.constant([[-200.0]])]
+    fusion = Fusion("gate" if learned == "gate" else "mixture")
+    weigh = ConfidenceWeight(
+        0.005,
+        learned_temperature=learned == "temperature",
+        learned_prior=learned == "prior",
+        gradient_stop=learned != "member",
+    )
+    fusion(embedding, logit, weigh(logit)[0])
+    if learned == "gate":
+        fusion.set_weights([np.eye(2), np.zeros(2)])
+    with tf.GradientTape() as tape:
+        weight, confidence = weigh(logit)
+        fused, weight = fusion(embedding, logit, weight, weigh.log_weight(confidence))
+        loss = tf.nn.sigmoid_cross_entropy_with_logits([1.0], fused)
+    np.testing.assert_array_equal(weight, [[1, 0]])
+    np.testing.assert_allclose(fused, [-8], rtol=1e-5)
+    variables = [logit, *weigh.trainable_variables, *fusion.trainable_variables]
+    gradients = tape.gradient(loss, variables, unconnected_gradients="zero")
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
+    np.testing.assert_allclose(gradients[0], [[-sigmoid(8), 0]], rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("kind", ["mixture", "mean", "logit_mixture", "logit_mean"])

@@ -61,18 +61,29 @@ def test_too_few_bins_are_refused() -> None:
         ExpectedCalibrationError(2)
 
 
-def test_fit_and_evaluate_log_them_of_the_fused_prediction(
+@pytest.mark.parametrize("keep", [1.0, 0.25])
+def test_fit_and_evaluate_log_them_of_the_prediction_that_is_served(
+    keep: float,
     spec: DataSpec,
     sizes: dict[str, int],
     batch: dict[str, Any],
     label: np.ndarray,
     tiny_members: list[dict[str, Any]],
 ) -> None:
-    model, weight = CETNet(spec, sizes, tiny_members[:2]), np.array([1.0, 2.0, 0.5])
+    model = CETNet(spec.model_copy(update={"negative_keep_rate": keep}), sizes, tiny_members[:2])
+    weight = np.array([1.0, 2.0, 0.5])
     model.compile("sgd", metrics=[tf.keras.metrics.AUC(name="auc")], weighted_metrics=[CalibrationRatio()])
     history = model.fit(batch, label, sample_weight=weight, epochs=2, verbose=0).history
     assert {"loss", "loss_fused", "calibration", "auc"} <= set(history)
-    found = model.evaluate(batch, label, sample_weight=weight, verbose=0, return_dict=True)
-    expected = calibration(label, model(batch)["ctr"].numpy(), weight)
-    assert found["calibration"] == pytest.approx(expected, rel=1e-5)
-    assert {key for key in found if key in ("auc", "loss_fused")} == {"auc", "loss_fused"}
+    rows = np.where(label == 1, weight, weight / keep)
+
+    def promised() -> float:
+        found = model.evaluate(batch, label, sample_weight=weight, verbose=0, return_dict=True)
+        expected = calibration(label, model.predict(batch, verbose=0)["ctr"], rows)
+        assert found["calibration"] == pytest.approx(expected, rel=1e-5)
+        assert {key for key in found if key in ("auc", "loss_fused")} == {"auc", "loss_fused"}
+        return expected
+
+    before = promised()
+    model.calibration.c.assign([0.5, 0, 0])  # as `calibrate` does
+    assert promised() > before

@@ -1,0 +1,77 @@
+"""Which members an ensemble has: the default ones, their names, how a spec becomes a member, tables in common."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cetnet_keras.embeddings import dense_names, field_names
+from cetnet_keras.members import Member, member_class, member_options
+from cetnet_keras.spec import DataSpec, MemberSpec, SequenceFeature
+
+
+def default_members(spec: DataSpec) -> list[MemberSpec]:
+    """The members of an ensemble that names none: interformer + dhen where the spec has a sequence, else dhen + dcnv2.
+
+    Interformer needs a feature beside its sequences, and din stands in for it where there is none. Source: CETNet (arXiv
+    2411.13700) pairs InterFormer and DHEN; the other pairs are our choice.
+    """
+    if not spec.of_type(SequenceFeature):
+        types = ("dhen", "dcnv2")
+    else:
+        types = ("interformer" if field_names(spec) or dense_names(spec) else "din", "dhen")
+    return [MemberSpec(type=name) for name in types]
+
+
+def member_names(members: Sequence[MemberSpec]) -> tuple[str, ...]:
+    """The name of each member in outputs and losses: its `name`, else its `type`, of which a class path keeps the class.
+
+    Raises:
+        ValueError: two members have one name, or a name is taken by another part of the loss.
+    """
+    names = tuple(member.name or member.type.rpartition(":")[2] for member in members)
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(
+                f"member {name!r}: found the name {names.count(name)} times; give each `name:` its own"
+            )
+        if name in ("fused", "collaboration"):
+            raise ValueError(f"member {name!r}: the name is reserved; give another `name:`")
+    return names
+
+
+def make_member(
+    member: MemberSpec, name: str, spec: DataSpec, vocabulary_sizes: Mapping[str, int], dtype: Any = None
+) -> Member:
+    """The member that a MemberSpec describes.
+
+    Raises:
+        ValueError: an unknown member, an option that it does not have, or a value that it refuses.
+    """
+    layer = member_class(member.type)
+    known = member_options(layer)
+    for option in member.options:
+        if option not in known:
+            close = difflib.get_close_matches(option, known, n=1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            raise ValueError(f"member {name!r}: unknown option {option!r}: {hint}Known: {', '.join(known)}")
+    options = member.options | {
+        "embedding_dim": member.embedding_dim,
+        "dtype": dtype,
+        "name": f"member_{name}",
+    }
+    try:
+        return layer(spec, vocabulary_sizes, **options)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"member {name!r}: {error}") from error
+
+
+def share_tables(members: Sequence[Member]) -> None:
+    """Lets all members read the rows of the first. Raises ValueError where their tables differ in width."""
+    widths = [
+        member.features.embedding_dim for member in members
+    ]  # of a multi_embedding member all sets together
+    if len(set(widths)) > 1:
+        need = "members need one embedding_dim (multi_embedding: times `sets`) to share tables"
+        raise ValueError(f"shared_tables: {need}. Received: {widths}; give them one")
+    for member in members[1:]:
+        member.features = members[0].features

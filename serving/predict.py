@@ -122,8 +122,10 @@ def regular_array(proto: Any) -> np.ndarray | None:
     if min(shape, default=1) < 1:
         return None
     if proto.tensor_content:
-        wide = kind.name != "string" and len(proto.tensor_content) == size * np.dtype(kind.numpy).itemsize
-        return np.frombuffer(proto.tensor_content, kind.numpy).reshape(shape) if wide else None
+        whole = len(proto.tensor_content) == size * np.dtype(kind.numpy).itemsize
+        if not whole or kind.name in ("string", "bool"):  # of which not every byte is a value
+            return None
+        return np.frombuffer(proto.tensor_content, kind.numpy).reshape(shape)
     values = getattr(proto, str(kind.field))
     if len(values) != size:
         return None

@@ -7,7 +7,7 @@ import cetnet_keras  # noqa: F401  # before TensorFlow
 # isort: split
 import numpy as np
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tensorflow.core.framework import tensor_pb2
 
@@ -41,6 +41,12 @@ def tensors(draw: st.DrawFn) -> Any:
     return proto
 
 
+NO_BOOL = tensor_pb2.TensorProto(
+    dtype=tf.bool.as_datatype_enum, tensor_shape=tf.TensorShape([1]).as_proto(), tensor_content=b"\2"
+)
+
+
+@example(NO_BOOL)
 @given(tensors())
 def test_a_regular_tensor_is_what_the_parser_says(proto: Any) -> None:
     found = regular_array(proto)

@@ -37,6 +37,15 @@ def parse_raw(spec: DataSpec, examples: tf.Tensor) -> Tensors:
     }
 
 
+def _as_text(values: tf.Tensor) -> tf.Tensor:
+    """Raw values [B] as strings; a missing one is empty."""
+    if values.dtype == tf.string:
+        return values
+    text = tf.strings.as_string(values, shortest=values.dtype.is_floating)
+    missing = tf.math.is_nan(values) if values.dtype.is_floating else values == MISSING["int64"]
+    return tf.where(missing, "", text)
+
+
 class ServableModel(tf.Module):
     """A trained model with its transform, ready to be saved.
 
@@ -90,10 +99,12 @@ class ServableModel(tf.Module):
         return self._predict(self._transform(raw))
 
     def _score_examples(self, examples: tf.Tensor) -> Tensors:
-        output = self._explain(**self._parsed(examples))
+        raw = self._parsed(examples)
+        output = self._explain(**raw)
         each = {f"ctr_{name}": output["member_ctr"][:, m] for m, name in enumerate(self._member_names)}
-        ids = {name: tf.io.FixedLenFeature([], tf.string, "") for name in self.spec.id}
-        return output | each | (tf.io.parse_example(examples, ids) if ids else {})
+        ids = {name: _as_text(raw[name]) for name in self.spec.id if name in raw}
+        others = {n: tf.io.FixedLenFeature([], tf.string, "") for n in self.spec.id if n not in raw}
+        return output | each | ids | (tf.io.parse_example(examples, others) if others else {})
 
     def _slices(self, examples: tf.Tensor) -> Tensors:
         raw = self._parsed(examples)

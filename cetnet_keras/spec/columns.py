@@ -123,10 +123,9 @@ def _check_id(spec: "DataSpec", position: int, column: str) -> None:
     loc = ("id", position)
     if column in spec.id[:position]:
         raise LocatedError(loc, f"found {column!r} again; name it once")
-    if column == spec.label or column in OUTPUTS or column.startswith("ctr_"):
-        raise LocatedError(
-            loc, f"found {column!r}, which is the label or an output of a served model; leave it out"
-        )
+    if column in (spec.label, spec.weight, *OUTPUTS) or column.startswith("ctr_"):
+        is_taken = "which is the label, the weight or an output of a served model"
+        raise LocatedError(loc, f"found {column!r}, {is_taken}; leave it out")
     if not re.fullmatch(FEATURE_NAME, column):
         message = (
             f"found {column!r}, which cannot be an output of a served model, expected letters, digits and _"

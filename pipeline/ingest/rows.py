@@ -24,7 +24,7 @@ from pipeline.ingest.conversions import TEXT, WHOLE, Conversion, a_date, convers
 from pipeline.ingest.files import EVAL, TRAIN, SourceFile, format_of
 from pipeline.ingest.parsing import parse_column
 from pipeline.ingest.reading import read_batches, shown
-from pipeline.ingest.scalars import as_text, one_a_row
+from pipeline.ingest.scalars import as_digits, as_text, one_a_row
 from pipeline.ingest.splits import TimeCounts, TimeCuts, below, split_by_hash
 from pipeline.ingest.times import A_TIME, time_keys
 
@@ -257,7 +257,7 @@ def _time(spec: DataSpec, name: str) -> Conversion:
     layout = feature.format if isinstance(feature, TimestampFeature) and digits else None
 
     def parse(column: pa.Array) -> pa.Array:
-        keys = time_keys(as_text(column), layout)
+        keys = time_keys(as_text(column) if layout else as_digits(column), layout)
         buffers = [None, pa.py_buffer(keys)]
         return pa.FixedSizeBinaryArray.from_buffers(pa.binary(keys.itemsize), len(keys), buffers)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -73,7 +74,7 @@ def through_shards(spec: DataSpec, folder: Path, shards: int) -> dict[int, tuple
     for step in steps:
         pieces: dict[int, list[bytes]] = {}
         for rows in batches:
-            for shard, piece in to_shards(rows, step.key, shards):
+            for shard, piece in to_shards(rows, step, shards):
                 pieces.setdefault(shard, []).append(piece)
         batches = [rows for shard in reversed(pieces.values()) for rows in from_shard(shard[::-1], step)]
     found = {}
@@ -92,6 +93,21 @@ def test_histories_are_those_of_a_loop(
     write(folder, rows, files)
     found = through_shards(parse_spec(DataSpec, SPEC, "data.yaml"), folder, shards)
     assert [found[key] for key in sorted(found)] == list(naive(rows))
+
+
+def test_rows_of_nobody_are_spread_over_the_shards_unless_they_are_cut_together(tmp_path: Path) -> None:
+    spec = parse_spec(DataSpec, SPEC, "data.yaml")
+    by_user, by_item = shuffles(spec)
+    write(tmp_path, [("", "", str(n), "2024-01-01", "view", "", "0") for n in range(800)], 2)
+    rows_of: dict[str, dict[int, int]] = {"user": {}, "item": {}}
+    for file in source_files(spec, tmp_path):
+        for rows in RowReader(spec).rows(file, None, BadRows(0)):
+            for step in (by_user, by_item):
+                for shard, piece in to_shards(rows, step, 8):
+                    found = pa.ipc.open_stream(piece).read_all().num_rows
+                    rows_of[step.key][shard] = rows_of[step.key].get(shard, 0) + found
+    assert list(rows_of["user"].values()) == [800], "each value of it is cut on its own"
+    assert sorted(rows_of["item"]) == list(range(8)) and max(rows_of["item"].values()) <= 200
 
 
 def test_histories_of_all_splits_and_files_through_the_executor(ingest: Ingest, tmp_path: Path) -> None:

@@ -93,10 +93,20 @@ def _read(path: Path, feature: PretrainedFeature, name: str) -> tuple[list[str],
     if bad.any():
         which = keys[int(np.argmax(bad))]
         raise InputError(f"{path}: found a vector of {which!r} that is not finite; {_where(name)}")
-    if len(set(keys)) < len(keys):
-        twice = next(key for place, key in enumerate(keys) if key in keys[:place])
+    twice = _repeated(keys)
+    if twice is not None:
         raise InputError(f"{path}: found {twice!r} twice, expected each id once; {_where(name)}")
     return keys, vectors
+
+
+def _repeated(keys: list[str]) -> str | None:
+    """The first id that was there before, in one pass: a file may have millions."""
+    seen: set[str] = set()
+    for key in keys:
+        if key in seen:
+            return key
+        seen.add(key)
+    return None
 
 
 def _texts(keys: Any) -> list[str]:

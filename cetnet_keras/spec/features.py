@@ -165,7 +165,9 @@ class SequenceFeature(_Tokens):
         default=100, description="ids kept, the most recent ones; older ones are dropped"
     )
     align: Text | None = Field(
-        default=None, description="sequences with one name here are one behaviour in several columns"
+        default=None,
+        description="sequences with one name here are one behaviour in several columns: tokens pair by position, and "
+        "of histories each earlier row with a token in any of them takes a position in all",
     )
     of: Text | None = Field(
         default=None, description="build the history from earlier rows: the column that is collected"

@@ -117,11 +117,11 @@ class Ingest(beam.PTransform):
             write = _WriteFile(reader, self._allowed, columns, self._folders)
             written, bad_rows = files | "Write" >> beam.ParDo(write, cuts).with_outputs(_BAD, main="written")
         else:
-            read = _ReadFile(reader, self._allowed, steps[0].key, number)
+            read = _ReadFile(reader, self._allowed, steps[0], number)
             shards, bad_rows = files | "Read" >> beam.ParDo(read, cuts).with_outputs(_BAD, main="shards")
             for step, following in pairwise(steps):
                 shards = shards | f"GroupBy[{step.key}]" >> beam.GroupByKey()
-                regroup = beam.ParDo(_ToNextShards(step, following.key, number))
+                regroup = beam.ParDo(_ToNextShards(step, following, number))
                 shards = shards | f"Histories[{step.key}]" >> regroup
             shards = shards | f"GroupBy[{steps[-1].key}]" >> beam.GroupByKey()
             written = shards | "Write" >> beam.ParDo(_WriteShard(steps[-1], columns, self._folders))
@@ -156,23 +156,23 @@ class _WriteFile(beam.DoFn):
 
 
 class _ReadFile(beam.DoFn):
-    def __init__(self, reader: RowReader, allowed: int, key: str, shards: int) -> None:
-        self._reader, self._allowed, self._key, self._shards = reader, allowed, key, shards
+    def __init__(self, reader: RowReader, allowed: int, step: Shuffle, shards: int) -> None:
+        self._reader, self._allowed, self._step, self._shards = reader, allowed, step, shards
 
     def process(self, file: SourceFile, cuts: TimeCuts | None) -> Iterator[Any]:
         bad_rows = BadRows(self._allowed)
         for rows in self._reader.rows(file, cuts, bad_rows):
-            yield from to_shards(rows, self._key, self._shards)
+            yield from to_shards(rows, self._step, self._shards)
         yield beam.pvalue.TaggedOutput(_BAD, bad_rows)
 
 
 class _ToNextShards(beam.DoFn):
-    def __init__(self, step: Shuffle, next_key: str, shards: int) -> None:
-        self._step, self._next_key, self._shards = step, next_key, shards
+    def __init__(self, step: Shuffle, following: Shuffle, shards: int) -> None:
+        self._step, self._following, self._shards = step, following, shards
 
     def process(self, shard: tuple[int, Iterable[bytes]]) -> Iterator[tuple[int, bytes]]:
         for rows in from_shard(shard[1], self._step):
-            yield from to_shards(rows, self._next_key, self._shards)
+            yield from to_shards(rows, self._following, self._shards)
 
 
 class _WriteShard(beam.DoFn):

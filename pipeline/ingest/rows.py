@@ -1,7 +1,7 @@
 """Turns the cells of a file into typed rows. Types come from the spec alone, never from what a file holds."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import partial, reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +24,7 @@ from pipeline.ingest.conversions import TEXT, WHOLE, Conversion, a_date, convers
 from pipeline.ingest.files import EVAL, TRAIN, SourceFile, format_of
 from pipeline.ingest.parsing import parse_column
 from pipeline.ingest.reading import read_batches, shown
-from pipeline.ingest.scalars import as_text, one_a_row
+from pipeline.ingest.scalars import as_digits, as_text, one_a_row
 from pipeline.ingest.splits import TimeCounts, TimeCuts, below, split_by_hash
 from pipeline.ingest.times import A_TIME, time_keys
 
@@ -138,8 +138,10 @@ class RowReader:
             columns[KEY + shuffle.key] = faults.parsed(shuffle.key, _KEY)
         if self._hashed is not None:
             columns[HASHED] = faults.parsed(self._hashed, _KEY)
+        collectable = dict.fromkeys(str(history.of) for history in self._spec.histories.values())
+        texts = {column: faults.parsed(column, _KEY) for column in collectable}
         for name, history in self._spec.histories.items():
-            columns |= self._collected(name, history, cells, faults)
+            columns |= self._collected(name, history, texts, faults)
         return columns
 
     def _parse_times(
@@ -152,13 +154,14 @@ class RowReader:
         }
 
     def _collected(
-        self, name: str, history: SequenceFeature, cells: dict[str, pa.Array], faults: "_Faults"
+        self, name: str, history: SequenceFeature, texts: dict[str, pa.Array], faults: "_Faults"
     ) -> dict[str, pa.Array]:
         of = str(history.of)
-        tokens = faults.parsed(of, _KEY)
+        tokens = texts[of]
         if history.dtype == "int64":
             faults.parsed(of, WHOLE)
-        collected = pc.not_equal(tokens, "")
+        present = [pc.not_equal(texts[column], "") for column in _in_step(self._spec, history)]
+        collected = reduce(pc.or_kleene, present)  # a text is null where others of its column are bad
         for column, value in history.where.items():
             collected = pc.and_(collected, faults.parsed(column, _where(value)))
         split_up = pc.and_(collected, pc.match_substring(tokens, history.separator))
@@ -234,6 +237,13 @@ def _is_utf8(value: object) -> bool:
         return False
 
 
+def _in_step(spec: DataSpec, history: SequenceFeature) -> list[str]:
+    """The columns of one behaviour: a row with a token in any of them has a position in the histories of all."""
+    if history.align is None:
+        return [str(history.of)]
+    return [str(other.of) for other in spec.histories.values() if other.align == history.align]
+
+
 def _hashed_column(spec: DataSpec) -> str | None:
     splits = spec.splits
     if isinstance(splits, RowSplits) and splits.by == "hash":
@@ -247,7 +257,7 @@ def _time(spec: DataSpec, name: str) -> Conversion:
     layout = feature.format if isinstance(feature, TimestampFeature) and digits else None
 
     def parse(column: pa.Array) -> pa.Array:
-        keys = time_keys(as_text(column), layout)
+        keys = time_keys(as_text(column) if layout else as_digits(column), layout)
         buffers = [None, pa.py_buffer(keys)]
         return pa.FixedSizeBinaryArray.from_buffers(pa.binary(keys.itemsize), len(keys), buffers)
 

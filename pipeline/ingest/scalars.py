@@ -41,6 +41,20 @@ def as_text(column: pa.Array) -> pa.Array:
     return column.cast(pa.string()).fill_null("")
 
 
+def as_digits(column: pa.Array) -> pa.Array:
+    """[N] string as `as_text` has it, but floats with the decimals that they have, NaN and infinity by name.
+
+    A whole float that is too large to be exact is refused as there: many numbers may have become this one.
+    """
+    column = one_a_row(column)
+    if not types.is_floating(column.type):
+        return as_text(column)
+    limit, column = _EXACT[column.type.bit_width], _wide(column)
+    if pc.any(pc.greater_equal(pc.abs(column), limit)).as_py():
+        raise pa.ArrowInvalid("too large to be exact")
+    return column.cast(pa.string()).fill_null("")
+
+
 def wholes(column: pa.Array) -> pa.Array:
     """[N] int64, null where there is no value; booleans are 0 and 1."""
     column = one_a_row(column)

@@ -30,9 +30,17 @@ def shard_count(files: Iterable[SourceFile]) -> int:
     return min(max(size // _SHARD, 8), 1024)
 
 
-def to_shards(rows: pa.RecordBatch, key: str, shards: int) -> Iterator[tuple[int, bytes]]:
-    """Divides rows by a hash of their value of `key`: (shard, the rows of that shard as an Arrow stream)."""
-    hashes = stable_hash(rows.column(rows.schema.get_field_index(KEY + key)))
+def to_shards(rows: pa.RecordBatch, step: Shuffle, shards: int) -> Iterator[tuple[int, bytes]]:
+    """Divides rows by a hash of their value of the step's key: (shard, the rows of that shard as an Arrow stream).
+
+    Rows without a value have no history, and may be most of all: they are spread over all shards, unless the step cuts
+    splits within a value, of which theirs is one.
+    """
+    key = rows.column(rows.schema.get_field_index(KEY + step.key))
+    hashes = stable_hash(key)
+    if step.within is None:
+        nobody = pc.equal(key, "").to_numpy(zero_copy_only=False)
+        hashes[nobody] = rows.column(rows.schema.get_field_index(ROW_KEY)).to_numpy()[nobody]
     shard = (hashes % np.uint64(shards)).astype(np.int64)
     order = np.argsort(shard, kind="stable")
     table = pa.Table.from_batches([rows]).take(pa.array(order)).combine_chunks()

@@ -104,6 +104,15 @@ def test_what_does_not_fit_is_refused(arrays: dict[str, list], says: str, tmp_pa
     assert "features.text.file" in str(refused.value)
 
 
+def test_an_id_twice_is_found_among_many(tmp_path: Path) -> None:
+    keys = np.array(
+        [*map(str, range(500_000)), "499999"]
+    )  # an hour, if each were compared with all before it
+    np.savez(tmp_path / "v.npz", key=keys, value=np.zeros([len(keys), 2], np.float32))
+    with pytest.raises(InputError, match="found '499999' twice, expected each id once"):
+        pretrained_tables(spec_of("v.npz"), tmp_path, lambda _: TOKENS, {"item": 5})
+
+
 def test_a_file_is_known_by_what_is_in_it_and_missed_at_once(tmp_path: Path) -> None:
     write_npz(tmp_path / "v.npz")
     spec, before = spec_of("v.npz"), pretrained_files(spec_of("v.npz"), tmp_path)

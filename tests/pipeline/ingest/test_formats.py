@@ -8,12 +8,15 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cetnet_keras.errors import InputError
 from cetnet_keras.spec import DataSpec, parse_spec
 from pipeline.ingest import check_files
 
@@ -189,3 +192,50 @@ def test_parquet_gives_the_rows_of_the_csv(
     assert [row["request"].decode() for row in found["csv"]] == [
         as_cell(row["request"], None) for row in rows
     ]
+
+
+SECONDS = [1.5, -0.25, 2.0, 16777215.0, 0.1]
+TIMES = [pa.array(SECONDS), pa.array(SECONDS, pa.float32()), pa.array(SECONDS).dictionary_encode()]
+
+
+def timed(suffix: str) -> DataSpec:
+    text = "name: t\nlabel: y\nfeatures: {f: {type: numeric}}\n"
+    return spec_of(f"{text}splits: {{files: 'rows.{suffix}', by: time, column: t, within: f}}")
+
+
+@pytest.mark.parametrize("column", TIMES, ids=lambda column: str(column.type))
+def test_seconds_with_decimals_are_times_in_every_format(
+    tmp_path: Path, read_all: ReadAll, column: pa.Array
+) -> None:
+    ones = [1] * len(SECONDS)
+    (tmp_path / "rows.csv").write_text("t,f,y\n" + "".join(f"{second},1,1\n" for second in SECONDS))
+    pq.write_table(pa.table({"t": column, "f": ones, "y": ones}), tmp_path / "rows.parquet")
+    with tf.io.TFRecordWriter(f"{tmp_path}/rows.tfrecord") as file:
+        for second in SECONDS:
+            numbers = {"t": second, "f": 1.0, "y": 1.0}
+            features = {n: tf.train.Feature(float_list={"value": [x]}) for n, x in numbers.items()}
+            file.write(tf.train.Example(features={"feature": features}).SerializeToString())
+    found = {}
+    for suffix in ("csv", "parquet", "tfrecord"):
+        check_files(timed(suffix), tmp_path)
+        found[suffix] = [row["time/t"] for row in read_all(timed(suffix), tmp_path)]
+    assert found["parquet"] == found["tfrecord"] == found["csv"]
+    assert sorted(found["csv"]) == [found["csv"][place] for place in np.argsort(SECONDS)]
+
+
+@pytest.mark.parametrize(
+    ("column", "shown"),
+    [
+        (pa.array([1.5, None]), "an empty cell"),
+        (pa.array([1.5, float("nan")]), "nan"),
+        (pa.array([1.5, float("inf")]), "inf"),
+        (pa.array([1.5, 1.7172e9], pa.float32()), "1717200000.0"),  # two minutes to the next one
+        (pa.array([1.5, 2.0**53]), "9007199254740992.0"),
+    ],
+)
+def test_a_float_that_is_no_time_or_not_exact_is_refused(
+    tmp_path: Path, read_all: ReadAll, column: pa.Array, shown: str
+) -> None:
+    pq.write_table(pa.table({"t": column, "f": [1, 1], "y": [1, 1]}), tmp_path / "rows.parquet")
+    with pytest.raises(InputError, match=f"row 2: column t: found {shown}, expected a number, or a date"):
+        read_all(timed("parquet"), tmp_path)

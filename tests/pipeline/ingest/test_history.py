@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -24,8 +25,11 @@ features:
   liked: {type: sequence, of: item, by: user, time: ts, where: {y: 1, kind: view}, max_length: 2}
   all: {type: sequence, separator: "||", of: item, by: user, time: ts, max_length: 200, vocabulary: item}
   buyers: {type: sequence, of: user, by: item, time: day, where: {price: 2.5}}
+  items: {type: sequence, of: item, by: user, time: ts, where: {kind: view}, max_length: 3, align: seen}
+  prices: {type: sequence, separator: "|", of: price, by: user, time: ts, where: {kind: view}, max_length: 3, align: seen}
 splits: {files: "rows*.csv", by: time, column: ts, within: user}
 """
+HISTORIES = ("liked", "all", "buyers", "items", "prices")
 HEADER = "user,item,ts,day,kind,price,y\n"
 Cells = tuple[str, str, str, str, str, str, str]
 ROWS = st.tuples(
@@ -40,15 +44,18 @@ ROWS = st.tuples(
 DAYS = {"2024-01-01": 0.0, "2024-01-02": 24.0, "2024-01-02T00:00:00Z": 24.0, "2024-01-02 01:00": 25.0}
 
 
-def naive(rows: list[Cells]) -> Iterator[tuple[str, str, str]]:
-    """(liked, all, buyers) of each row, by the definition."""
+def naive(rows: list[Cells]) -> Iterator[tuple[str, ...]]:
+    """HISTORIES of each row, by the definition."""
     for user, item, ts, day, *_ in rows:
         before = sorted((r for r in rows if float(r[2]) < float(ts)), key=lambda r: float(r[2]))
-        mine = [r for r in before if r[0] == user != "" and r[1] != ""]
+        own = [r for r in before if r[0] == user != ""]
+        seen = [r for r in own if (r[1] or r[5]) and r[4] == "view"][-3:]  # in step: either may be empty
+        mine = [r for r in own if r[1] != ""]
         liked = [r[1] for r in mine if float(r[6]) == 1 and r[4] == "view"]
         days_before = sorted((r for r in rows if DAYS[r[3]] < DAYS[day]), key=lambda r: DAYS[r[3]])
         buyers = [r[0] for r in days_before if r[1] == item != "" and r[0] != "" and r[5] in ("2.5", "2.50")]
-        yield "^".join(liked[-2:]), "||".join([r[1] for r in mine][-200:]), "^".join(buyers[-100:])
+        one_column = "^".join(liked[-2:]), "||".join([r[1] for r in mine][-200:]), "^".join(buyers[-100:])
+        yield *one_column, "^".join(r[1] for r in seen), "|".join(r[5] for r in seen)
 
 
 def write(folder: Path, rows: list[Cells], files: int) -> None:
@@ -67,13 +74,13 @@ def through_shards(spec: DataSpec, folder: Path, shards: int) -> dict[int, tuple
     for step in steps:
         pieces: dict[int, list[bytes]] = {}
         for rows in batches:
-            for shard, piece in to_shards(rows, step.key, shards):
+            for shard, piece in to_shards(rows, step, shards):
                 pieces.setdefault(shard, []).append(piece)
         batches = [rows for shard in reversed(pieces.values()) for rows in from_shard(shard[::-1], step)]
     found = {}
     for rows in batches:
         for row in rows.to_pylist():
-            found[row["cetnet_row"]] = tuple(row[name].decode() for name in ("liked", "all", "buyers"))
+            found[row["cetnet_row"]] = tuple(row[name].decode() for name in HISTORIES)
     return found
 
 
@@ -86,6 +93,21 @@ def test_histories_are_those_of_a_loop(
     write(folder, rows, files)
     found = through_shards(parse_spec(DataSpec, SPEC, "data.yaml"), folder, shards)
     assert [found[key] for key in sorted(found)] == list(naive(rows))
+
+
+def test_rows_of_nobody_are_spread_over_the_shards_unless_they_are_cut_together(tmp_path: Path) -> None:
+    spec = parse_spec(DataSpec, SPEC, "data.yaml")
+    by_user, by_item = shuffles(spec)
+    write(tmp_path, [("", "", str(n), "2024-01-01", "view", "", "0") for n in range(800)], 2)
+    rows_of: dict[str, dict[int, int]] = {"user": {}, "item": {}}
+    for file in source_files(spec, tmp_path):
+        for rows in RowReader(spec).rows(file, None, BadRows(0)):
+            for step in (by_user, by_item):
+                for shard, piece in to_shards(rows, step, 8):
+                    found = pa.ipc.open_stream(piece).read_all().num_rows
+                    rows_of[step.key][shard] = rows_of[step.key].get(shard, 0) + found
+    assert list(rows_of["user"].values()) == [800], "each value of it is cut on its own"
+    assert sorted(rows_of["item"]) == list(range(8)) and max(rows_of["item"].values()) <= 200
 
 
 def test_histories_of_all_splits_and_files_through_the_executor(ingest: Ingest, tmp_path: Path) -> None:
@@ -108,7 +130,7 @@ def test_histories_of_all_splits_and_files_through_the_executor(ingest: Ingest, 
     found = sorted(
         (row for of_split in splits.values() for row in of_split), key=lambda row: row["cetnet_row"]
     )
-    histories = [tuple(row[name].decode() for name in ("liked", "all", "buyers")) for row in found]
+    histories = [tuple(row[name].decode() for name in HISTORIES) for row in found]
     assert histories == list(naive(rows))
     assert max(len(history[1].split("||")) for history in histories) > 50
 
@@ -129,3 +151,20 @@ splits: {train: a.csv, eval: b.csv, test: b.csv}
     assert splits["test"] == splits["eval"]
     assert splits["test"][0]["before"].decode().split("^") == [f"i{n}" for n in range(9, 159)]
     assert splits["train"][1]["before"] == b"i0"
+
+
+def test_aligned_histories_keep_the_place_of_an_empty_token(ingest: Ingest, tmp_path: Path) -> None:
+    spec = """
+name: h
+label: y
+features:
+  ih: {type: sequence, of: item, by: user, time: t, align: h, max_length: 2}
+  ch: {type: sequence, of: cate, by: user, time: t, align: h, max_length: 2}
+splits: {train: rows.csv, eval: last.csv, test: last.csv}
+"""
+    rows = ["u,1,A,,0\n", "u,2,B,x,0\n", "u,3,,,0\n", "u,4,,y,1\n"]
+    (tmp_path / "rows.csv").write_text("user,t,item,cate,y\n" + "".join(rows))
+    (tmp_path / "last.csv").write_text("user,t,item,cate,y\nu,5,D,z,1\n")
+    splits = ingest(spec)
+    found = [(row["ih"], row["ch"]) for row in (*splits["train"], *splits["test"])]
+    assert found == [(b"", b""), (b"A", b""), (b"A^B", b"^x"), (b"A^B", b"^x"), (b"B^", b"x^y")]

@@ -191,21 +191,22 @@ def test_a_first_run_makes_everything_and_pushes(fresh: Any) -> None:
     assert "Calibration on the eval split" in (fresh.output / "log.txt").read_text(encoding="utf-8")
 
 
-def test_a_second_run_takes_from_the_cache_and_compares_with_the_model_that_was_blessed(
-    fresh: Any, again: Any
-) -> None:
+def test_a_second_run_takes_all_from_the_cache_and_pushes_nothing(fresh: Any, again: Any) -> None:
     assert again.exit_code == 0, again.stdout + again.stderr
-    names = (*BEFORE_TRAINING, "Trainer", "ParityGate")
+    names = (*BEFORE_TRAINING, "Trainer", "Evaluator", "ParityGate", "Pusher")
     assert states(again, names) == each(names, "cached")
-    assert again.states["Evaluator"] == "done"
-    assert again.metrics["baseline"] == pytest.approx(fresh.metrics["fused"])
-    assert again.metrics["fused"] == pytest.approx(fresh.metrics["fused"]) and again.metrics["blessed"]
+    assert again.metrics == fresh.metrics and again.versions == fresh.versions
+    assert f"pushed to {again.serving / again.versions[0]}" in again.stdout.replace("\n", "")
+    assert "Warning" not in again.stdout.partition("all together")[2]
 
 
-def test_a_changed_model_spec_is_trained_anew_on_what_is_cached(again: Any, refused: Any) -> None:
+def test_a_changed_model_is_trained_anew_on_what_is_cached_and_compared_with_the_last_pushed_one(
+    again: Any, refused: Any
+) -> None:
     assert states(refused, BEFORE_TRAINING) == each(BEFORE_TRAINING, "cached")
     assert states(refused, ("Trainer", "ParityGate")) == {"Trainer": "done", "ParityGate": "done"}
     assert refused.metrics["fused"]["log_loss"] != pytest.approx(again.metrics["fused"]["log_loss"])
+    assert refused.metrics["baseline"] == pytest.approx(again.metrics["fused"])
 
 
 def test_a_model_below_the_bounds_is_not_pushed_and_the_last_one_stays(again: Any, refused: Any) -> None:
@@ -215,7 +216,7 @@ def test_a_model_below_the_bounds_is_not_pushed_and_the_last_one_stays(again: An
     assert refused.stderr.count("\n") == 1 and refused.stderr.startswith("Refused: ")
     assert reason in refused.stderr and reason in refused.stdout
     assert refused.versions == again.versions
-    assert all((refused.serving / version / "saved_model.pb").is_file() for version in again.versions)
+    assert all((refused.serving / version / "saved_model.pb").is_file() for version in refused.versions)
 
 
 def test_a_refused_model_has_a_report_that_begins_with_the_reason(refused: Any, run_cetnet: Any) -> None:
@@ -255,7 +256,7 @@ def test_a_stopped_run_goes_on_where_it_was(resumed: Any) -> None:
 
 def test_a_run_whose_report_fails_keeps_its_model_and_says_so(resumed: Any, unreported: Any) -> None:
     assert unreported.exit_code == 1
-    assert unreported.metrics["blessed"] and len(unreported.versions) >= len(resumed.versions)
+    assert unreported.metrics["blessed"] and unreported.versions == resumed.versions
     assert all((unreported.serving / version / "saved_model.pb").is_file() for version in unreported.versions)
     assert unreported.stderr.startswith("Error: the report could not be made: ")
     assert "report.html: cannot be written" in unreported.stderr and "pushed to" in unreported.stderr

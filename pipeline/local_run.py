@@ -25,6 +25,7 @@ from pipeline.gate_components import REASONS, SERVED
 from pipeline.gates import Gates
 from pipeline.ingest import input_error_in
 from pipeline.ingest.executor import BAD_ROWS
+from pipeline.renewal import renew
 from pipeline.run_record import ComponentClock, Progress, RunRecord, machine, now, versions
 
 
@@ -77,6 +78,7 @@ def run_pipeline(
     database, serving = tfx / "metadata.sqlite", output / "serving" / spec.name
     connection = metadata.sqlite_metadata_connection_config(str(database))
     pipeline = create_pipeline(job, str(tfx / "artifacts"), str(serving), connection)
+    renew(database, spec.name)
     with _watched(clock):
         _run(pipeline)
     metrics, pushed = _metrics(spec, database), _pushed(spec, database)

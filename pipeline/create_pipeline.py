@@ -94,7 +94,7 @@ def create_pipeline(
         root: where artifacts go.
         push_to: folder whose children are the pushed versions.
         metadata_config: connection of ML Metadata; none where the runner brings its own.
-        baseline: finds the model to compare with; by default the last blessed one that takes the spec's columns.
+        baseline: finds the model to compare with; by default the last pushed one that takes the spec's columns.
     Returns:
         a pipeline that any TFX runner takes.
     """
@@ -115,7 +115,9 @@ def create_pipeline(
     transform.add_upstream_node(data_gate)
     trainer = _trainer(job, transform, schema.outputs["schema"])
     model = trainer.outputs["model"]
-    baseline = baseline or latest_blessed(LatestComparableModelStrategy, raw=raw_inputs(job.spec))
+    baseline = baseline or latest_blessed(
+        LatestComparableModelStrategy, model, pipeline=job.spec.name, raw=raw_inputs(job.spec)
+    )
     evaluator = Evaluator(
         examples=examples,
         model=model,

@@ -18,13 +18,14 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from cetnet_keras.errors import GateRefused, WorkFailed
 from cetnet_keras.output import output_folder
 from cetnet_keras.spec import DataSpec, ModelSpec
-from pipeline.artifacts import required_outputs
+from pipeline.artifacts import pushes, required_outputs
 from pipeline.create_pipeline import Job, create_pipeline
 from pipeline.evaluation import metrics_document, read_metrics
 from pipeline.gate_components import REASONS, SERVED
 from pipeline.gates import Gates
 from pipeline.ingest import input_error_in
 from pipeline.ingest.executor import BAD_ROWS
+from pipeline.renewal import renew
 from pipeline.run_record import ComponentClock, Progress, RunRecord, machine, now, versions
 
 
@@ -34,6 +35,7 @@ class RunResult(NamedTuple):
     metrics: dict[str, Any]  # as in metrics.json
     pushed: Path | None  # the version folder
     record: RunRecord
+    incomparable: bool  # other models have been pushed, and none of them takes the columns of the data spec
 
     @property
     def blessed(self) -> bool:
@@ -76,6 +78,7 @@ def run_pipeline(
     database, serving = tfx / "metadata.sqlite", output / "serving" / spec.name
     connection = metadata.sqlite_metadata_connection_config(str(database))
     pipeline = create_pipeline(job, str(tfx / "artifacts"), str(serving), connection)
+    renew(database, spec.name)
     with _watched(clock):
         _run(pipeline)
     metrics, pushed = _metrics(spec, database), _pushed(spec, database)
@@ -95,7 +98,8 @@ def run_pipeline(
         machine=machine(),
         components=clock.times,
     )
-    return RunResult(metrics, Path(pushed) if pushed else None, record)
+    incomparable = "baseline" not in metrics and _others_pushed(spec, database)
+    return RunResult(metrics, Path(pushed) if pushed else None, record, incomparable)
 
 
 def _run(pipeline: Any) -> None:
@@ -166,3 +170,9 @@ def _metrics(spec: DataSpec, database: Path) -> dict[str, Any]:
 def _pushed(spec: DataSpec, database: Path) -> str | None:
     model = required_outputs(database, spec.name, "Pusher").artifacts["pushed_model"][0]
     return model.custom_properties["pushed_destination"].string_value or None
+
+
+def _others_pushed(spec: DataSpec, database: Path) -> bool:
+    model = required_outputs(database, spec.name, "Trainer").artifacts["model"][0]
+    with metadata.Metadata(metadata.sqlite_metadata_connection_config(str(database))) as handle:
+        return any(push.model != model.id for push in pushes(handle.store, spec.name))

@@ -107,7 +107,7 @@ def show_summary(console: Console, spec: DataSpec, output: Any, result: Any, rep
     show_bad_rows(console, document["bad_rows"])
     serving = output / "serving" / spec.name
     pushed = versions_on_disk(serving) or {}
-    if "baseline" not in document and any(path != result.pushed for path in pushed.values()):
+    if result.incomparable:
         warning = "no earlier model takes the columns of this data spec, so that none was compared with"
         console.print(f"[yellow]Warning[/yellow]: {warning}; see the log")
     if result.blessed:

@@ -105,6 +105,7 @@ def test_the_graph_is_that_of_the_local_pipeline(spec: Any, nodes: dict[str, Any
     expected = {TASKS[name]: {TASKS[up.id] for up in node.upstream_nodes} for name, node in nodes.items()}
     expected["example-gen"] = {"data-fingerprint"}
     expected["data-fingerprint"] = set()
+    expected["baseline-resolver"] = set()  # what was registered last is the model of another run
     expected["register-blessed"] = {"trainer", "evaluator", "pusher"}
     assert {name: set(task.dependent_tasks) for name, task in spec.root.dag.tasks.items()} == expected
 

@@ -126,6 +126,72 @@ def _write_csv(path: Path, rows: Sequence[Row]) -> None:
         writer.writerows(rows)
 
 
+class Ledger:
+    """A database of ML Metadata in which pushes and blessings of the pipeline `clicks` are written as TFX does."""
+
+    def __init__(self, database: Path) -> None:
+        from ml_metadata.metadata_store.metadata_store import MetadataStore
+        from tfx.orchestration.metadata import sqlite_metadata_connection_config
+
+        self.database = database
+        self.store = MetadataStore(sqlite_metadata_connection_config(str(database)))
+
+    def artifact(self, kind: str, **properties: int | str) -> int:
+        """The id of a new one."""
+        from ml_metadata import proto
+
+        number = self.store.put_artifact_type(proto.ArtifactType(name=kind))
+        artifact = proto.Artifact(type_id=number, state=proto.Artifact.LIVE)
+        for key, value in properties.items():
+            setattr(
+                artifact.custom_properties[key],
+                "int_value" if isinstance(value, int) else "string_value",
+                value,
+            )
+        made: int = self.store.put_artifacts([artifact])[0]
+        return made
+
+    def execution(self, node: str, taken: int, made: int) -> None:
+        """Of a component that took a model and put out a blessing or a pushed model."""
+        from ml_metadata import proto
+
+        kind = self.store.put_execution_type(proto.ExecutionType(name=node))
+        context = proto.Context(
+            name=f"{NAME}.{node}", type_id=self.store.put_context_type(proto.ContextType(name="node"))
+        )
+        pairs = []
+        for number, event_type, key in ((taken, "INPUT", "model"), (made, "OUTPUT", "made")):
+            event = proto.Event(type=event_type)
+            event.path.steps.add().key = key
+            event.path.steps.add().index = 0
+            pairs.append((self.store.get_artifacts_by_id([number])[0], event))
+        self.store.put_execution(
+            proto.Execution(type_id=kind, last_known_state=proto.Execution.COMPLETE),
+            pairs,
+            [context],
+            reuse_context_if_already_exist=True,
+        )
+
+    def push(self, model: int, pushed: int = 1, destination: Path | None = None) -> int:
+        """The id of what the Pusher put out for a model, whether it pushed it or not."""
+        where = {"pushed_destination": str(destination)} if destination else {}
+        made = self.artifact("PushedModel", pushed=pushed, **where)
+        self.execution("Pusher", model, made)
+        return made
+
+    def is_live(self, artifact: int) -> bool:
+        """Whether TFX's cache may answer with it."""
+        from ml_metadata import proto
+
+        return bool(self.store.get_artifacts_by_id([artifact])[0].state == proto.Artifact.LIVE)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    """An empty one."""
+    return Ledger(tmp_path / "metadata.sqlite")
+
+
 @pytest.fixture(scope="session")
 def csv_rows() -> Callable[[Path], list[Row]]:
     """(path) -> the rows of a CSV file."""

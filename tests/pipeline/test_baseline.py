@@ -1,20 +1,18 @@
-"""The model that a new one is compared with: the last blessed one that the rows' columns fill."""
+"""The model that a new one is compared with: the last pushed one that the rows' columns fill."""
 
 import cetnet_keras  # noqa: F401  # before TensorFlow
 
 # isort: split
 import shutil
 from pathlib import Path
+from typing import Any
 
-import pytest
 import tensorflow as tf
-from ml_metadata import proto
-from ml_metadata.metadata_store.metadata_store import MetadataStore
 from tfx.types import Artifact
 from tfx.types.standard_artifacts import Model, ModelBlessing
 
 from cetnet_keras.spec import DataSpec, parse_spec
-from pipeline.baseline import LatestComparableModelStrategy
+from pipeline.baseline import NEW, LatestComparableModelStrategy
 from pipeline.pushed_model import raw_inputs
 
 FEATURES = {
@@ -35,15 +33,10 @@ splits: {train: a.csv, eval: b.csv, test: c.csv}
 """
 
 
-@pytest.fixture
-def store() -> MetadataStore:
-    config = proto.ConnectionConfig()
-    config.fake_database.SetInParent()
-    return MetadataStore(config)
-
-
-def model(folder: Path, number: int, inputs: list[str]) -> Model:
+def model(folder: Path, ledger: Any, inputs: list[str]) -> Model:
     """A model that takes these of the FEATURES."""
+    artifact = Model()
+    artifact.id = number = ledger.artifact("Model")
     module = tf.Module()
     specs = {
         name: tf.TensorSpec(shape, dtype, name) for name, (dtype, shape) in FEATURES.items() if name in inputs
@@ -51,8 +44,7 @@ def model(folder: Path, number: int, inputs: list[str]) -> Model:
     default = tf.function(lambda **values: {"ctr": tf.zeros(tf.shape(values["user"])[:1])})
     signature = default.get_concrete_function(**specs)
     tf.saved_model.save(module, str(folder / str(number) / "Format-Serving"), {"serving_default": signature})
-    artifact = Model()
-    artifact.uri, artifact.id = str(folder / str(number)), number
+    artifact.uri = str(folder / str(number))
     return artifact
 
 
@@ -63,32 +55,56 @@ def blessing(of: Model) -> ModelBlessing:
     return artifact
 
 
-def resolved(store: MetadataStore, models: list[Model], spec: str = SPEC) -> list[Artifact]:
-    strategy = LatestComparableModelStrategy(raw_inputs(parse_spec(DataSpec, spec, "data.yaml")))
-    found = strategy.resolve_artifacts(
-        store, {"model": list(models), "model_blessing": [blessing(each) for each in models]}
-    )
-    assert found is not None and len(found["model"]) == len(found["model_blessing"])
+def resolved(ledger: Any, models: list[Model], spec: str = SPEC, new: Model | None = None) -> list[Artifact]:
+    strategy = LatestComparableModelStrategy("clicks", raw_inputs(parse_spec(DataSpec, spec, "data.yaml")))
+    blessings = [blessing(each) for each in models]
+    given = {"model": list(models), "model_blessing": blessings, NEW: [] if new is None else [new]}
+    found = strategy.resolve_artifacts(ledger.store, given)
+    assert found is not None and found.keys() == given.keys()  # else TFX goes on without a baseline
+    assert len(found["model"]) == len(found["model_blessing"])
     return found["model"]
 
 
-def test_the_last_model_that_takes_no_other_columns_is_compared_with(
-    tmp_path: Path, store: MetadataStore
-) -> None:
-    first, second = model(tmp_path, 1, ["user", "seen"]), model(tmp_path, 2, list(FEATURES))
-    assert resolved(store, [first, second]) == [second]
+def test_the_last_model_that_takes_no_other_columns_is_compared_with(tmp_path: Path, ledger: Any) -> None:
+    first, second = model(tmp_path, ledger, ["user", "seen"]), model(tmp_path, ledger, list(FEATURES))
+    ledger.push(first.id)
+    ledger.push(second.id)
+    assert resolved(ledger, [first, second]) == [second]
     for old, new in {
         "  age: {type: categorical, dtype: int64}\n": "",
         "categorical, dtype: int64": "categorical",
         "dimension: 2": "dimension: 3",
     }.items():
-        assert resolved(store, [first, second], SPEC.replace(old, new)) == [first]
+        assert resolved(ledger, [first, second], SPEC.replace(old, new)) == [first]
     joined = SPEC.replace("separator: null", 'separator: "|"')
-    assert resolved(store, [first, second], joined) == []
+    assert resolved(ledger, [first, second], joined) == []
 
 
-def test_a_blessed_model_that_was_deleted_is_passed_over(tmp_path: Path, store: MetadataStore) -> None:
-    first, second = model(tmp_path, 1, ["user"]), model(tmp_path, 2, ["user"])
+def test_a_blessed_model_that_was_deleted_is_passed_over(tmp_path: Path, ledger: Any) -> None:
+    first, second = model(tmp_path, ledger, ["user"]), model(tmp_path, ledger, ["user"])
+    ledger.push(first.id)
+    ledger.push(second.id)
     shutil.rmtree(second.uri)
-    assert resolved(store, [first, second]) == [first]
-    assert resolved(store, []) == []
+    assert resolved(ledger, [first, second]) == [first]
+    assert resolved(ledger, []) == []
+
+
+def test_a_model_that_the_parity_gate_refused_is_passed_over(tmp_path: Path, ledger: Any) -> None:
+    first, second = model(tmp_path, ledger, ["user"]), model(tmp_path, ledger, ["user"])
+    ledger.push(first.id)
+    ledger.push(second.id, pushed=0)
+    assert resolved(ledger, [first, second]) == [first]
+    assert resolved(ledger, [second]) == []
+
+
+def test_a_model_is_compared_with_the_one_pushed_before_it_not_with_itself(
+    tmp_path: Path, ledger: Any
+) -> None:
+    first, second = model(tmp_path, ledger, ["user"]), model(tmp_path, ledger, ["user"])
+    ledger.push(first.id)
+    assert resolved(ledger, [first], new=first) == []
+    ledger.push(second.id)
+    ledger.push(first.id)
+    third = model(tmp_path, ledger, ["user"])
+    assert resolved(ledger, [first, second, third], new=third) == [first]
+    assert resolved(ledger, [first, second], new=first) == [second]

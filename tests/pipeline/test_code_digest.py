@@ -66,3 +66,43 @@ def test_the_modules_of_a_users_own_members_are_part_of_it(
     assert before != digest() == digest([MemberSpec(type="dhen")])
     module.write_text("A = 2\n", encoding="utf-8")
     assert digest(own) != before
+
+
+def test_all_of_the_package_that_a_users_member_is_in_is_part_of_it(
+    tmp_path: Path, digest: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    folder = tmp_path / "package_of_a_user"
+    (folder / "layers").mkdir(parents=True)
+    helpers = [folder / "__init__.py", folder / "helper.py", folder / "layers" / "gate.py"]
+    for path in (folder / "members.py", *helpers):
+        path.touch()
+    own = [MemberSpec(type="package_of_a_user.members:Mine")]
+    found = [digest(own)]
+    for path in helpers:
+        path.write_text("A = 2\n", encoding="utf-8")
+        found.append(digest(own))
+    assert len(set(found)) == 4
+
+
+def test_the_modules_beside_a_users_own_that_it_imports_are_part_of_it(
+    tmp_path: Path, digest: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    sources = {
+        "lone_members": "import os\n\ndef f():\n    import lone_helper as h\n",
+        "lone_helper": "from lone_base import A\n",
+        "lone_base": "import lone_members\nA = 1\n",
+        "lone_other": "",
+    }
+    for name, source in sources.items():
+        (tmp_path / f"{name}.py").write_text(source, encoding="utf-8")
+    own = [MemberSpec(type="lone_members:Mine")]
+    found = [digest(own)]
+    for name in ("lone_helper", "lone_base"):
+        with (tmp_path / f"{name}.py").open("a", encoding="utf-8") as file:
+            file.write("B = 2\n")
+        found.append(digest(own))
+    assert len(set(found)) == 3
+    (tmp_path / "lone_other.py").write_text("B = 2\n", encoding="utf-8")
+    assert digest(own) == found[-1]

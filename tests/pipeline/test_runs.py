@@ -115,10 +115,17 @@ def again(fresh: Any, fresh_scores: Any, run_in: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def refused(again: Any, run_in: Any) -> Any:
+def restored(again: Any, run_in: Any) -> Any:
+    """Nothing has changed but that the pushed versions were moved away."""
+    again.serving.rename(again.output / "moved")
+    return run_in(again.folder)
+
+
+@pytest.fixture(scope="module")
+def refused(restored: Any, run_in: Any) -> Any:
     """A line of model.yaml has changed, and nothing is good enough."""
-    changed(again.folder / "model.yaml", "learning_rate: 0.02", "learning_rate: 0.03")
-    return run_in(again.folder, "--min-auc", "1.0")
+    changed(restored.folder / "model.yaml", "learning_rate: 0.02", "learning_rate: 0.03")
+    return run_in(restored.folder, "--min-auc", "1.0")
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +188,12 @@ def noisy(refused: Any, unreported: Any, members: Path, run_in: Any) -> Any:
     return run_in(refused.folder)
 
 
+@pytest.fixture(scope="module")
+def asked_again(noisy: Any, run_in: Any) -> Any:
+    """Nothing has changed since the parity gate said no."""
+    return run_in(noisy.folder)
+
+
 def test_a_first_run_makes_everything_and_pushes(fresh: Any) -> None:
     assert fresh.exit_code == 0, fresh.stdout + fresh.stderr
     assert set(fresh.states.values()) == {"done"}
@@ -191,31 +204,45 @@ def test_a_first_run_makes_everything_and_pushes(fresh: Any) -> None:
     assert "Calibration on the eval split" in (fresh.output / "log.txt").read_text(encoding="utf-8")
 
 
-def test_a_second_run_takes_from_the_cache_and_compares_with_the_model_that_was_blessed(
-    fresh: Any, again: Any
-) -> None:
+def test_a_second_run_takes_all_from_the_cache_and_pushes_nothing(fresh: Any, again: Any) -> None:
     assert again.exit_code == 0, again.stdout + again.stderr
-    names = (*BEFORE_TRAINING, "Trainer", "ParityGate")
+    names = (*BEFORE_TRAINING, "Trainer", "Evaluator", "ParityGate", "Pusher")
     assert states(again, names) == each(names, "cached")
-    assert again.states["Evaluator"] == "done"
-    assert again.metrics["baseline"] == pytest.approx(fresh.metrics["fused"])
-    assert again.metrics["fused"] == pytest.approx(fresh.metrics["fused"]) and again.metrics["blessed"]
+    assert again.metrics == fresh.metrics and again.versions == fresh.versions
+    assert f"pushed to {again.serving / again.versions[0]}" in again.stdout.replace("\n", "")
+    assert "Warning" not in again.stdout.partition("all together")[2]
 
 
-def test_a_changed_model_spec_is_trained_anew_on_what_is_cached(again: Any, refused: Any) -> None:
+def test_a_version_that_is_gone_is_pushed_again_from_the_cache(again: Any, restored: Any) -> None:
+    assert restored.exit_code == 0, restored.stdout + restored.stderr
+    assert states(restored, ("Trainer", "Evaluator", "ParityGate", "Pusher")) == {
+        "Trainer": "cached",
+        "Evaluator": "cached",
+        "ParityGate": "cached",
+        "Pusher": "done",
+    }
+    assert len(restored.versions) == 1 and restored.versions != again.versions
+    assert (restored.serving / restored.versions[0] / "saved_model.pb").is_file()
+    assert restored.versions[0] in restored.stdout
+
+
+def test_a_changed_model_is_trained_anew_on_what_is_cached_and_compared_with_the_last_pushed_one(
+    restored: Any, refused: Any
+) -> None:
     assert states(refused, BEFORE_TRAINING) == each(BEFORE_TRAINING, "cached")
     assert states(refused, ("Trainer", "ParityGate")) == {"Trainer": "done", "ParityGate": "done"}
-    assert refused.metrics["fused"]["log_loss"] != pytest.approx(again.metrics["fused"]["log_loss"])
+    assert refused.metrics["fused"]["log_loss"] != pytest.approx(restored.metrics["fused"]["log_loss"])
+    assert refused.metrics["baseline"] == pytest.approx(restored.metrics["fused"])
 
 
-def test_a_model_below_the_bounds_is_not_pushed_and_the_last_one_stays(again: Any, refused: Any) -> None:
+def test_a_model_below_the_bounds_is_not_pushed_and_the_last_one_stays(restored: Any, refused: Any) -> None:
     assert refused.exit_code == 3
     reason = f"auc {refused.metrics['fused']['auc']:.4f} is below 1 on the whole"
     assert refused.metrics["blessed"] is False and reason in refused.metrics["reasons"]
     assert refused.stderr.count("\n") == 1 and refused.stderr.startswith("Refused: ")
     assert reason in refused.stderr and reason in refused.stdout
-    assert refused.versions == again.versions
-    assert all((refused.serving / version / "saved_model.pb").is_file() for version in again.versions)
+    assert refused.versions == restored.versions
+    assert all((refused.serving / version / "saved_model.pb").is_file() for version in refused.versions)
 
 
 def test_a_refused_model_has_a_report_that_begins_with_the_reason(refused: Any, run_cetnet: Any) -> None:
@@ -255,7 +282,7 @@ def test_a_stopped_run_goes_on_where_it_was(resumed: Any) -> None:
 
 def test_a_run_whose_report_fails_keeps_its_model_and_says_so(resumed: Any, unreported: Any) -> None:
     assert unreported.exit_code == 1
-    assert unreported.metrics["blessed"] and len(unreported.versions) >= len(resumed.versions)
+    assert unreported.metrics["blessed"] and unreported.versions == resumed.versions
     assert all((unreported.serving / version / "saved_model.pb").is_file() for version in unreported.versions)
     assert unreported.stderr.startswith("Error: the report could not be made: ")
     assert "report.html: cannot be written" in unreported.stderr and "pushed to" in unreported.stderr
@@ -307,3 +334,13 @@ def test_a_model_that_serves_other_values_than_training_computed_is_not_pushed(
     assert noisy.metrics["blessed"] is False and noisy.versions == refused.versions
     assert noisy.stderr.count("\n") == 1 and noisy.metrics["reasons"][0] in noisy.stderr
     assert f"and {len(noisy.metrics['reasons']) - 3} more in {noisy.output / 'metrics.json'}" in noisy.stderr
+
+
+def test_the_parity_gate_is_asked_again_and_what_it_refused_is_no_models_measure(
+    refused: Any, noisy: Any, asked_again: Any
+) -> None:
+    assert asked_again.exit_code == 3
+    assert states(asked_again, ("Trainer", "ParityGate")) == {"Trainer": "cached", "ParityGate": "done"}
+    assert any(reason.startswith("parity: ") for reason in asked_again.metrics["reasons"])
+    assert asked_again.metrics["baseline"] == pytest.approx(refused.metrics["baseline"])
+    assert asked_again.versions == refused.versions

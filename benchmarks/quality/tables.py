@@ -12,8 +12,6 @@ from benchmarks.quality.record import Comparison, Record, Training
 
 HEADS = {"auc": "AUC", "gauc": "gAUC", "log_loss": "log loss"}
 RAW = {"raw_auc": "AUC, raw", "raw_log_loss": "log loss, raw"}
-
-
 CUT_OFF = " †"  # the limit of epochs ended a training, its patience did not
 MARGIN = 0.001  # of each metric: how much worse than the other side is still "or equal"
 

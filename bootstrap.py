@@ -218,14 +218,10 @@ def install(python: Interpreter, uv: "Uv") -> None:
     # the same file pins what a source distribution is built with
     pinned = requirements(python.version)
     pins = ["--require-hashes", "--build-constraints", pinned, pinned]
-    hint = (
-        ""
-        if shutil.which("c++")
-        else "; pyfarmhash is built from source and there is no C++ compiler: install g++"
-    )
+    no_compiler = "; pyfarmhash is built from source and there is no C++ compiler: install g++"
     print(f"Installing {pinned}, about 3 GB on disk", flush=True)
     calm = [] if sys.stderr.isatty() else ["--quiet"]  # a log needs no progress bar and no 280 lines of names
-    uv.run("pip", "sync", *calm, *into, *pins, hint=hint)
+    uv.run("pip", "sync", *calm, *into, *pins, hint="" if shutil.which("c++") else no_compiler)
     _drop_metadata()
     uv.run("pip", "install", "--quiet", *into, "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
 

@@ -67,9 +67,7 @@ def make_member(
 
 def share_tables(members: Sequence[Member]) -> None:
     """Lets all members read the rows of the first. Raises ValueError where their tables differ in width."""
-    widths = [
-        member.features.embedding_dim for member in members
-    ]  # of a multi_embedding member all sets together
+    widths = [member.features.embedding_dim for member in members]  # of multi_embedding all sets together
     if len(set(widths)) > 1:
         need = "members need one embedding_dim (multi_embedding: times `sets`) to share tables"
         raise ValueError(f"shared_tables: {need}. Received: {widths}; give them one")

@@ -1,6 +1,6 @@
 """The linear layer and the multilayer perceptron that members are made of."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -20,13 +20,18 @@ class RowDense(tf.keras.layers.Dense):
     """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        sizes = inputs.shape[:-1]
-        if len(sizes) == 1:
-            return super().call(inputs)
-        found = super().call(tf.reshape(inputs, [-1, inputs.shape[-1]]))
-        if all(sizes[1:]):
-            return tf.reshape(found, [-1, *sizes[1:], self.units])
-        return tf.reshape(found, tf.concat([tf.shape(inputs)[:-1], [self.units]], axis=0))
+        return on_rows(super().call, inputs, self.units)
+
+
+def on_rows(function: Callable[[tf.Tensor], tf.Tensor], inputs: tf.Tensor, units: int) -> tf.Tensor:
+    """A function from matrices [N, n] to [N, units] on a tensor [..., n], n fixed: [..., units]."""
+    sizes = inputs.shape[:-1]
+    if len(sizes) == 1:
+        return function(inputs)
+    found = function(tf.reshape(inputs, [-1, inputs.shape[-1]]))
+    if all(sizes[1:]):
+        return tf.reshape(found, [-1, *sizes[1:], units])
+    return tf.reshape(found, tf.concat([tf.shape(inputs)[:-1], [units]], axis=0))
 
 
 @tf.keras.utils.register_keras_serializable(package="cetnet")

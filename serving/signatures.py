@@ -38,7 +38,7 @@ def parse_raw(spec: DataSpec, examples: tf.Tensor) -> Tensors:
 
 
 def _as_text(values: tf.Tensor) -> tf.Tensor:
-    """Raw values [B] as strings; a missing one is empty."""
+    """Raw values as strings; a missing one is empty."""
     if values.dtype == tf.string:
         return values
     text = tf.strings.as_string(values, shortest=values.dtype.is_floating)
@@ -113,11 +113,7 @@ class ServableModel(tf.Module):
     def _slice(self, key: str, raw: tf.Tensor) -> tf.Tensor:
         """The value or `other`, [B]; those of a bag [B, T], padded with an empty string."""
         values, feature = self._slice_values[key], self.spec.features[key]
-        text = raw
-        if raw.dtype != tf.string:
-            text = tf.strings.as_string(raw)
-            if isinstance(feature, BagFeature):
-                text = tf.where(raw == MISSING["int64"], "", text)
+        text = _as_text(raw)
         if isinstance(feature, BagFeature) and feature.separator is not None:
             text = tf.strings.split(text, feature.separator).to_tensor("")
         known = tf.reduce_any(

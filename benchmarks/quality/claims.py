@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.quality.models import RECIPES
 from benchmarks.quality.results import Run, Runs, Scores, alone, naive_ensembles
 
-RECIPES = ("cetnet-paper", "cetnet")  # the paper's, and ours
 PEERS = "fuxictr-"
 SAME_SIZE = 0.01  # how far apart two embedding sizes may be and still be called equal
 

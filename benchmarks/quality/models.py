@@ -12,6 +12,7 @@ from cetnet_keras.spec.base import LocatedError, SpecModel
 UNIFORM = {"type": "paper", "temperature": 1e6}  # a softmax of all but equal numbers
 DETACHED = {"type": "logit_mean", "detach_members": True}
 WEIGHED = {"type": "logit_mixture", "detach_members": True}
+RECIPES = ("cetnet-paper", "cetnet")  # the paper's, and ours
 ALONE = {"fusion": DETACHED}  # a member with its own loss
 WAYS: dict[str, dict[str, Any]] = {
     # the paper's recipe, and what its table 3 leaves out of it
@@ -98,19 +99,13 @@ class Models(SpecModel):
         found: dict[str, ModelSpec] = {}
         if self.sizes is None:
             return found
-        base, one, several = (
-            self.sizes.member,
-            self.members[self.sizes.member],
-            self.members[self.sizes.multi_embedding],
-        )
+        base = self.sizes.member
+        one, several = self.members[base], self.members[self.sizes.multi_embedding]
         for n in self.sizes.times:
             wide = one.model_copy(update={"embedding_dim": n * one.embedding_dim})
             found[f"{base}-{n}x"] = self._model([wide], ALONE)
             found[f"multi-embedding-{n}x"] = self._model([several.model_copy(update={"sets": n})], ALONE)
-            found |= {
-                f"{recipe}-{n}x": self._model([base] * n, WAYS[recipe])
-                for recipe in ("cetnet-paper", "cetnet")
-            }
+            found |= {f"{recipe}-{n}x": self._model([base] * n, WAYS[recipe]) for recipe in RECIPES}
         return found
 
     def _model(self, names: Sequence[str | MemberSpec], way: dict[str, Any]) -> ModelSpec:

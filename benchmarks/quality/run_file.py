@@ -9,10 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-OF = (
-    "model",
-    "data",
-)  # the settings that a model was trained with; `data_digest` of what its rows were prepared from
+OF = ("model", "data")  # settings that a model was trained with; `data_digest` of what its rows come from
 
 
 def settings_of_run(found: Mapping[str, Any]) -> dict[str, Any]:

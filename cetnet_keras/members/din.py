@@ -16,7 +16,7 @@ from cetnet_keras.behaviours import (
 from cetnet_keras.embeddings import EmbeddedFeatures, mean_of_tokens
 from cetnet_keras.members.base import Member
 from cetnet_keras.members.registry import register_member
-from cetnet_keras.mlp import RowDense
+from cetnet_keras.mlp import RowDense, on_rows
 
 
 @tf.keras.utils.register_keras_serializable(package="cetnet")
@@ -41,19 +41,14 @@ class PairDense(tf.keras.layers.Dense):
         of_query, of_token, of_difference, of_product = tf.split(tf.convert_to_tensor(self.kernel), 4)
         if query.shape.rank == 2:
             query = query[:, tf.newaxis]
-        shared = _map_rows(query, of_query + of_difference)
+        shared = self._map(query, of_query + of_difference)
         if self.use_bias:
             shared += self.bias
-        pair = tf.concat([tokens, query * tokens], axis=-1)
-        return self.activation(
-            _map_rows(pair, tf.concat([of_token - of_difference, of_product], axis=0)) + shared
-        )
+        own = tf.concat([of_token - of_difference, of_product], axis=0)
+        return self.activation(self._map(tf.concat([tokens, query * tokens], axis=-1), own) + shared)
 
-
-def _map_rows(rows: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """[..., n] times [n, m] as one product of matrices."""
-    found = tf.matmul(tf.reshape(rows, [-1, rows.shape[-1]]), kernel)
-    return tf.reshape(found, tf.concat([tf.shape(rows)[:-1], [kernel.shape[1]]], axis=0))
+    def _map(self, rows: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        return on_rows(lambda matrix: tf.matmul(matrix, kernel), rows, self.units)
 
 
 @tf.keras.utils.register_keras_serializable(package="cetnet")
@@ -83,11 +78,13 @@ class LocalActivation(tf.keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.hidden, self.activation, self.softmax = tuple(hidden), activation, softmax
-        common = {"dtype": self.dtype_policy}
-        units = [{"units": width, "activation": activation, **common} for width in self.hidden]
-        units.append({"units": 1, "use_bias": not softmax, **common})  # a softmax takes a bias out
-        self._first = PairDense(**units[0], name="unit_0")
-        self._others = [RowDense(**unit, name=f"unit_{i}") for i, unit in enumerate(units[1:], 1)]
+        units: list[dict[str, Any]] = [{"units": width, "activation": activation} for width in self.hidden]
+        units.append({"units": 1, "use_bias": not softmax})  # a softmax takes a bias out
+        policy = self.dtype_policy
+        self._first = PairDense(**units[0], dtype=policy, name="unit_0")
+        self._others = [
+            RowDense(**unit, dtype=policy, name=f"unit_{i}") for i, unit in enumerate(units[1:], 1)
+        ]
 
     def call(self, query: tf.Tensor, tokens: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         tokens, mask = (

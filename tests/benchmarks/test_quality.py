@@ -1,139 +1,20 @@
-"""The benchmark's statistics: DeLong's test against a bootstrap, naive ensembles by their formulas, paired tables."""
+"""What the benchmark makes of finished runs: naive ensembles by their formulas, a record, tables and verdicts."""
 
 import json
-import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks.quality import __main__ as sweep
-from benchmarks.quality.__main__ import section, settings
+from benchmarks.quality.__main__ import section
 from benchmarks.quality.claims import claims
-from benchmarks.quality.data_sets import DATA_SETS, DataSet, prepared
-from benchmarks.quality.models import load_models
-from benchmarks.quality.paired import Difference, auc_difference, gauc_difference, log_loss_difference
-from benchmarks.quality.peers import rows as peer_rows
+from benchmarks.quality.paired import Difference, auc_difference, log_loss_difference
 from benchmarks.quality.record import Record
-from benchmarks.quality.results import (
-    NAIVE,
-    Scores,
-    alone,
-    compared,
-    log_odds,
-    naive_ensembles,
-    read_runs,
-    sigmoid,
-)
-from benchmarks.quality.run_file import data_digest, is_of, settings_of_run
+from benchmarks.quality.results import NAIVE, alone, compared, log_odds, naive_ensembles, read_runs, sigmoid
+from benchmarks.quality.run_file import settings_of_run
 from benchmarks.quality.tables import MARGIN, OverSeeds, Verdict, over_seeds, verdict
-from benchmarks.transformed_rows import Rows
-from cetnet_keras.errors import InputError
-from cetnet_keras.metrics import auc, group_auc, log_loss
-from cetnet_keras.spec import ModelSpec, load_data_spec
-from pipeline.groups import NO_GROUP
-from pipeline.trainer import make_model
-
-
-def scored(seed: int, rows: int = 400) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels and two scores that know something of them."""
-    rng = np.random.default_rng(seed)
-    label = (rng.random(rows) < 0.4).astype(np.float64)
-    common = label + rng.normal(size=rows)
-    return label, common + 0.5 * rng.normal(size=rows), common + 0.8 * rng.normal(size=rows)
-
-
-def test_delong_is_the_difference_and_the_error_of_a_bootstrap() -> None:
-    label, first, second = scored(0)
-    found = auc_difference(label, first, second)
-    assert found.value == pytest.approx(auc(label, first) - auc(label, second), abs=1e-12)
-    rng, draws = np.random.default_rng(1), []
-    for _ in range(1000):
-        own = rng.integers(0, len(label), len(label))
-        draws.append(auc(label[own], first[own]) - auc(label[own], second[own]))
-    assert found.error == pytest.approx(np.std(draws), rel=0.1)
-
-
-def of_users(seed: int, users: int = 200) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Labels, two scores, and users of 1 to 20 rows: how often one clicks, and how each model errs, is the user's own."""
-    rng = np.random.default_rng(seed)
-    user = np.repeat(np.arange(users), rng.integers(1, 21, users))
-    label = (rng.random(len(user)) < rng.beta(1, 2, users)[user]).astype(np.float64)
-    own = rng.normal(size=(2, users))[:, user] + rng.normal(size=(2, len(user)))
-    return label, label + 0.5 * own[0], label + 0.8 * own[1], user
-
-
-def test_errors_are_those_of_a_bootstrap_over_users() -> None:
-    label, first, second, user = of_users(4)
-    both = auc_difference, log_loss_difference
-    rows = [np.flatnonzero(user == each) for each in range(user.max() + 1)]
-    rng, draws = np.random.default_rng(5), []
-    pair = sigmoid(first), sigmoid(second)
-    for _ in range(1000):
-        own = np.concatenate([rows[each] for each in rng.integers(0, len(rows), len(rows))])
-        draws.append([difference(label[own], pair[0][own], pair[1][own]).value for difference in both])
-    for difference, expected in zip(both, np.std(draws, axis=0), strict=True):
-        found, of_rows = difference(label, *pair, user), difference(label, *pair)
-        assert found.error == pytest.approx(expected, rel=0.1)
-        assert found.value == of_rows.value and of_rows.error < 0.8 * expected
-
-
-def test_groups_of_one_row_are_rows() -> None:
-    label, first, second = scored(6)
-    alone = np.random.default_rng(7).permutation(len(label))
-    pair = sigmoid(first), sigmoid(second)
-    each = -np.log(np.where(label == 1, pair[0], 1 - pair[0]) / np.where(label == 1, pair[1], 1 - pair[1]))
-    for difference in (auc_difference, log_loss_difference):
-        assert difference(label, *pair, alone) == pytest.approx(difference(label, *pair), abs=1e-15)
-    expected = each.std(ddof=1) / np.sqrt(len(each))
-    assert log_loss_difference(label, *pair).error == pytest.approx(expected, rel=1e-9)
-    clicked, placements = label == 1, []
-    for scores in pair:
-        wins = np.sign(scores[clicked][:, None] - scores[~clicked]) / 2 + 0.5  # [clicks, others]
-        placements.append((wins.mean(axis=1), wins.mean(axis=0)))
-    variance = sum(np.var(one - two, ddof=1) / len(one) for one, two in zip(*placements, strict=True))
-    assert auc_difference(label, *pair).error == pytest.approx(np.sqrt(variance), rel=1e-9)
-
-
-def test_a_model_does_not_differ_from_itself() -> None:
-    label, first, _ = scored(2)
-    group = np.arange(len(label)) % 40
-    differences = (
-        auc_difference(label, first, first),
-        auc_difference(label, first, first, group),
-        gauc_difference(label, first, first, group),
-        log_loss_difference(label, sigmoid(first), sigmoid(first)),
-    )
-    assert all(found == (0.0, 0.0) and found.p == 1 for found in differences)
-
-
-def test_group_and_loss_differences_are_those_of_the_metrics() -> None:
-    label, first, second = scored(3)
-    group = np.arange(len(label)) % 40
-    expected = group_auc(label, first, group).weighted - group_auc(label, second, group).weighted
-    assert gauc_difference(label, first, second, group).value == pytest.approx(expected, abs=1e-12)
-    p, q = sigmoid(first), sigmoid(second)
-    found = log_loss_difference(label, p, q)
-    assert found.value == pytest.approx(log_loss(label, p) - log_loss(label, q), abs=1e-12)
-    assert 0 < found.error < 0.1
-
-
-def test_rows_without_a_group_are_in_no_group_auc_and_independent() -> None:
-    label, first, second = scored(4)
-    group = np.arange(len(label)) % 40
-    known = np.arange(len(label)) >= 100
-    none = np.where(known, group, NO_GROUP)
-    expected = gauc_difference(label[known], first[known], second[known], group[known])
-    assert gauc_difference(label, first, second, none) == expected
-    nobody = np.full(len(label), NO_GROUP)
-    for difference in (auc_difference, log_loss_difference):
-        pair = label, sigmoid(first), sigmoid(second)
-        assert difference(*pair, nobody) == difference(*pair), "such rows do not depend on each other"
-    whole = Scores({"eval": first, "test": first}, None, {"eval": label, "test": label}, none)
-    within = group_auc(label[known], first[known], group[known]).weighted
-    assert whole.figures()["raw_gauc"] == pytest.approx(within, abs=1e-12)
-
 
 FIRST, SECOND = {"type": "dcnv2", "embedding_dim": 4}, {"type": "mlp", "embedding_dim": 4}
 MODELS = {
@@ -145,34 +26,40 @@ MODELS = {
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def write_run(scored: Callable[..., Any]) -> Callable[..., None]:
+    """(JSON file, members, seed, place) writes a finished run; what it says of the rows differs with seed and place."""
+
+    def write(path: Path, members: list[dict[str, Any]], seed: int, place: int) -> None:
+        path.parent.mkdir(exist_ok=True)
+        label, first, second = scored(10)
+        noise = np.random.default_rng([seed, place]).normal(size=len(label))
+        arrays = {}
+        for split in ("eval", "test"):
+            ctr = sigmoid(2 * ((first, second)[place % 2] + 0.1 * noise) - 1)
+            arrays |= {f"{split}/ctr": ctr.astype(np.float32), f"{split}/label": label.astype(np.int8)}
+            opinions = [ctr, 1 - ctr] if len(members) > 1 else [ctr]
+            arrays[f"{split}/member_ctr"] = np.stack(opinions, axis=1).astype(np.float32)
+        np.savez(path.with_suffix(".npz"), **arrays, **{"test/group": np.arange(len(label)) % 20})
+        facts = {
+            "embedding_parameters": 40 * len(members),
+            "parameters": 100,
+            "best_evaluation": 3,
+            "evaluations": 5,
+            "train_seconds": 2.0,
+        }
+        path.write_text(json.dumps({"seed": seed, "model": {"members": members}, "data": "today"} | facts))
+
+    return write
+
+
+@pytest.fixture
+def folder(tmp_path: Path, write_run: Callable[..., None]) -> Path:
     """Runs of four models, two seeds each, and one that was cut off."""
     for place, (name, members) in enumerate(MODELS.items()):
         for seed in (1, 2):
             write_run(tmp_path / name / f"{seed}.json", members, seed, place)
     (tmp_path / "dcn" / "3.npz").write_bytes(b"")
     return tmp_path
-
-
-def write_run(path: Path, members: list[dict[str, Any]], seed: int, place: int) -> None:
-    path.parent.mkdir(exist_ok=True)
-    label, first, second = scored(10)
-    noise = np.random.default_rng([seed, place]).normal(size=len(label))
-    arrays = {}
-    for split in ("eval", "test"):
-        ctr = sigmoid(2 * ((first, second)[place % 2] + 0.1 * noise) - 1)
-        arrays |= {f"{split}/ctr": ctr.astype(np.float32), f"{split}/label": label.astype(np.int8)}
-        opinions = [ctr, 1 - ctr] if len(members) > 1 else [ctr]
-        arrays[f"{split}/member_ctr"] = np.stack(opinions, axis=1).astype(np.float32)
-    np.savez(path.with_suffix(".npz"), **arrays, **{"test/group": np.arange(len(label)) % 20})
-    facts = {
-        "embedding_parameters": 40 * len(members),
-        "parameters": 100,
-        "best_evaluation": 3,
-        "evaluations": 5,
-        "train_seconds": 2.0,
-    }
-    path.write_text(json.dumps({"seed": seed, "model": {"members": members}, "data": "today"} | facts))
 
 
 def test_naive_ensembles_are_the_members_alone_put_together(folder: Path) -> None:
@@ -356,126 +243,10 @@ def test_sides_of_unequal_size_are_no_comparison_at_equal_size(folder: Path) -> 
         list(claims(read_runs(folder)))
 
 
-def test_a_run_of_another_model_or_of_other_rows_is_not_taken_for_this_one(tmp_path: Path) -> None:
-    made, other = (
-        settings(ModelSpec.model_validate({"members": [FIRST], "training": {"epochs": n}})) for n in (3, 4)
-    )
-    path = tmp_path / "1.json"
-    path.write_text(json.dumps({"model": made, "data": "today", "code": "of another day"}))
-    assert is_of({"model": made, "data": "today"}, path)
-    assert not is_of({"model": other, "data": "today"}, path)
-    assert not is_of({"model": made, "data": "tomorrow"}, path)
-    path.write_text(json.dumps({"model": made}))
-    assert not is_of({"model": made, "data": "today"}, path)
-
-
-SPEC = "name: {}\nlabel: y\nfeatures: {{a: {{type: categorical}}}}\nsplits: {{train: a.csv, eval: b.csv, test: c.csv}}\n"
-
-
-@pytest.fixture
-def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The spec of a set, `small`, whose rows are prepared in no time: the pipeline's run leaves one file there."""
-    spec = tmp_path / "data.yaml"
-    spec.write_text(SPEC.format("first"))
-    monkeypatch.setitem(DATA_SETS, "small", DataSet("small", spec, spec, lambda source, folder: None))
-
-    def run(command: list[str], cwd: Path, check: bool) -> subprocess.CompletedProcess[str]:
-        (cwd / "run").mkdir()
-        (cwd / "run" / "metrics.json").write_text((cwd / "data.yaml").read_text())
-        return subprocess.CompletedProcess(command, 0)
-
-    monkeypatch.setattr(subprocess, "run", run)
-    monkeypatch.setattr(Rows, "of", lambda spec, run: (spec, run))
-    return spec
-
-
-def test_rows_are_prepared_anew_where_their_spec_has_changed(small: Path, tmp_path: Path) -> None:
-    kept = tmp_path / "rows" / "run" / "metrics.json"
-    prepared("small", tmp_path, tmp_path / "rows")
-    kept.write_text("made once")
-    prepared("small", tmp_path, tmp_path / "rows")
-    assert kept.read_text() == "made once"
-    small.write_text(SPEC.format("second"))
-    spec = prepared("small", tmp_path, tmp_path / "rows")[0]
-    assert spec.name == "second" and kept.read_text() == SPEC.format("second")
-
-
-def test_arrays_for_peers_are_written_anew_where_the_spec_has_changed(
-    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_copies_are_compared_with_the_multi_embedding_model_of_their_size(
+    folder: Path, write_run: Callable[..., None]
 ) -> None:
-    written = []
-    monkeypatch.setattr(peer_rows, "SETS", ["small"])
-    monkeypatch.setattr(
-        peer_rows, "write_rows", lambda rows, folder: written.append(folder.mkdir(exist_ok=True))
-    )
-    monkeypatch.setattr("sys.argv", ["rows", "--data", str(tmp_path), "--output", str(tmp_path)])
-    (tmp_path / "small").mkdir()
-    for spec, writings in (("first", 1), ("first", 1), ("second", 2)):
-        small.write_text(SPEC.format(spec))
-        peer_rows.main()
-        assert len(written) == writings
-    assert data_digest(tmp_path / "small" / "arrays" / "data.yaml") == data_digest(small)
-
-
-def test_a_sweep_trains_again_where_the_data_spec_has_changed(
-    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spec = ModelSpec.model_validate({"members": [FIRST]})
-    trained = []
-
-    def train_once(rows: Any, *of: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        trained.append(rows)
-        return {"seed": 1, "model": settings(spec), "train_seconds": 1.0, "test": {}}, {}
-
-    monkeypatch.setattr(sweep, "train_once", train_once)
-    monkeypatch.setattr(sweep, "models_of", lambda name, quick: {"dcn": spec})
-    for code, trainings in (("a", 1), ("b", 1)):
-        sweep.train_all("small", tmp_path, None, [1], tmp_path / "out", False, code)
-        assert len(trained) == trainings, "other sources are no reason to train again"
-    small.write_text(SPEC.format("second"))
-    sweep.train_all("small", tmp_path, None, [1], tmp_path / "out", False, "c")
-    assert len(trained) == 2
-    found = json.loads((tmp_path / "out" / "dcn" / "1.json").read_text())
-    assert found["data"] == data_digest(small) and found["code"] == "c"
-    assert {"dcn": settings_of_run(found)} == sweep.settings_of("small", quick=False)
-
-
-OF_SETS = {
-    f"{name}-{model}": (data_set.spec, spec)
-    for name, data_set in DATA_SETS.items()
-    for model, spec in load_models(data_set.models).items()
-}
-
-
-@pytest.mark.parametrize("name", OF_SETS)
-def test_its_models_are_sound_on_their_data_spec(name: str) -> None:
-    data_spec, model_spec = OF_SETS[name]
-    spec = load_data_spec(data_spec)
-    made = make_model(spec, dict.fromkeys(spec.owners, 9), model_spec)
-    assert len(made.members) == len(model_spec.members or [])
-
-
-def test_at_each_size_the_ways_differ_in_all_but_embedding_parameters() -> None:
-    data_spec, _ = OF_SETS["movielens_100k-dcnv2"]
-    spec = load_data_spec(data_spec)
-    sizes = dict.fromkeys(spec.owners, 9)
-    found = []
-    for name in ("dcnv2-3x", "multi-embedding-3x", "cetnet-3x", "cetnet-paper-3x"):
-        model = make_model(spec, sizes, OF_SETS[f"movielens_100k-{name}"][1])
-        tables = [v for v in model.trainable_variables if "embeddings" in v.name]
-        found.append(sum(v.shape.num_elements() for v in tables))
-    assert len(set(found)) == 1
-
-
-def test_copies_are_compared_with_the_multi_embedding_model_of_their_size(folder: Path) -> None:
     for name in ("cetnet-2x", "cetnet-paper-10x", "multi-embedding-2x", "multi-embedding-3x"):
         write_run(folder / name / "1.json", [FIRST, SECOND], 1, 0)
     found = [(claim.letter, claim.first.name, claim.second.name) for claim in claims(read_runs(folder))]
     assert [each for each in found if each[0] == "f"] == [("f", "cetnet-2x", "multi-embedding-2x")]
-
-
-def test_models_of_unknown_members_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "models.yaml"
-    path.write_text("training: {}\nmembers:\n  dcn: {type: dcnv2}\npair: [dcn, din]\n")
-    with pytest.raises(InputError, match=r"models.yaml:4: pair: found the member 'din', expected one of dcn"):
-        load_models(path)

@@ -1,0 +1,140 @@
+"""A sweep of the benchmark: its models are sound, and what is there is not made again unless it is of something else."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.quality import __main__ as sweep
+from benchmarks.quality.__main__ import settings
+from benchmarks.quality.data_sets import DATA_SETS, DataSet, prepared
+from benchmarks.quality.models import load_models
+from benchmarks.quality.peers import rows as peer_rows
+from benchmarks.quality.run_file import data_digest, is_of, settings_of_run
+from benchmarks.transformed_rows import Rows
+from cetnet_keras.errors import InputError
+from cetnet_keras.spec import ModelSpec, load_data_spec
+from pipeline.trainer import make_model
+
+MEMBER = {"type": "dcnv2", "embedding_dim": 4}
+
+
+def test_a_run_of_another_model_or_of_other_rows_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    made, other = (
+        settings(ModelSpec.model_validate({"members": [MEMBER], "training": {"epochs": n}})) for n in (3, 4)
+    )
+    path = tmp_path / "1.json"
+    path.write_text(json.dumps({"model": made, "data": "today", "code": "of another day"}))
+    assert is_of({"model": made, "data": "today"}, path)
+    assert not is_of({"model": other, "data": "today"}, path)
+    assert not is_of({"model": made, "data": "tomorrow"}, path)
+    path.write_text(json.dumps({"model": made}))
+    assert not is_of({"model": made, "data": "today"}, path)
+
+
+SPEC = "name: {}\nlabel: y\nfeatures: {{a: {{type: categorical}}}}\nsplits: {{train: a.csv, eval: b.csv, test: c.csv}}\n"
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The spec of a set, `small`, whose rows are prepared in no time: the pipeline's run leaves one file there."""
+    spec = tmp_path / "data.yaml"
+    spec.write_text(SPEC.format("first"))
+    monkeypatch.setitem(DATA_SETS, "small", DataSet("small", spec, spec, lambda source, folder: None))
+
+    def run(command: list[str], cwd: Path, check: bool) -> subprocess.CompletedProcess[str]:
+        (cwd / "run").mkdir()
+        (cwd / "run" / "metrics.json").write_text((cwd / "data.yaml").read_text())
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(Rows, "of", lambda spec, run: (spec, run))
+    return spec
+
+
+def test_rows_are_prepared_anew_where_their_spec_has_changed(small: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "rows" / "run" / "metrics.json"
+    prepared("small", tmp_path, tmp_path / "rows")
+    kept.write_text("made once")
+    prepared("small", tmp_path, tmp_path / "rows")
+    assert kept.read_text() == "made once"
+    small.write_text(SPEC.format("second"))
+    spec = prepared("small", tmp_path, tmp_path / "rows")[0]
+    assert spec.name == "second" and kept.read_text() == SPEC.format("second")
+
+
+def test_arrays_for_peers_are_written_anew_where_the_spec_has_changed(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+    monkeypatch.setattr(peer_rows, "SETS", ["small"])
+    monkeypatch.setattr(
+        peer_rows, "write_rows", lambda rows, folder: written.append(folder.mkdir(exist_ok=True))
+    )
+    monkeypatch.setattr("sys.argv", ["rows", "--data", str(tmp_path), "--output", str(tmp_path)])
+    (tmp_path / "small").mkdir()
+    for spec, writings in (("first", 1), ("first", 1), ("second", 2)):
+        small.write_text(SPEC.format(spec))
+        peer_rows.main()
+        assert len(written) == writings
+    assert data_digest(tmp_path / "small" / "arrays" / "data.yaml") == data_digest(small)
+
+
+def test_a_sweep_trains_again_where_the_data_spec_has_changed(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = ModelSpec.model_validate({"members": [MEMBER]})
+    trained = []
+
+    def train_once(rows: Any, *of: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        trained.append(rows)
+        return {"seed": 1, "model": settings(spec), "train_seconds": 1.0, "test": {}}, {}
+
+    monkeypatch.setattr(sweep, "train_once", train_once)
+    monkeypatch.setattr(sweep, "models_of", lambda name, quick: {"dcn": spec})
+    for code, trainings in (("a", 1), ("b", 1)):
+        sweep.train_all("small", tmp_path, None, [1], tmp_path / "out", False, code)
+        assert len(trained) == trainings, "other sources are no reason to train again"
+    small.write_text(SPEC.format("second"))
+    sweep.train_all("small", tmp_path, None, [1], tmp_path / "out", False, "c")
+    assert len(trained) == 2
+    found = json.loads((tmp_path / "out" / "dcn" / "1.json").read_text())
+    assert found["data"] == data_digest(small) and found["code"] == "c"
+    assert {"dcn": settings_of_run(found)} == sweep.settings_of("small", quick=False)
+
+
+OF_SETS = {
+    f"{name}-{model}": (data_set.spec, spec)
+    for name, data_set in DATA_SETS.items()
+    for model, spec in load_models(data_set.models).items()
+}
+
+
+@pytest.mark.parametrize("name", OF_SETS)
+def test_its_models_are_sound_on_their_data_spec(name: str) -> None:
+    data_spec, model_spec = OF_SETS[name]
+    spec = load_data_spec(data_spec)
+    made = make_model(spec, dict.fromkeys(spec.owners, 9), model_spec)
+    assert len(made.members) == len(model_spec.members or [])
+
+
+def test_at_each_size_the_ways_differ_in_all_but_embedding_parameters() -> None:
+    data_spec, _ = OF_SETS["movielens_100k-dcnv2"]
+    spec = load_data_spec(data_spec)
+    sizes = dict.fromkeys(spec.owners, 9)
+    found = []
+    for name in ("dcnv2-3x", "multi-embedding-3x", "cetnet-3x", "cetnet-paper-3x"):
+        model = make_model(spec, sizes, OF_SETS[f"movielens_100k-{name}"][1])
+        tables = [v for v in model.trainable_variables if "embeddings" in v.name]
+        found.append(sum(v.shape.num_elements() for v in tables))
+    assert len(set(found)) == 1
+
+
+def test_models_of_unknown_members_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "models.yaml"
+    path.write_text("training: {}\nmembers:\n  dcn: {type: dcnv2}\npair: [dcn, din]\n")
+    with pytest.raises(InputError, match=r"models.yaml:4: pair: found the member 'din', expected one of dcn"):
+        load_models(path)

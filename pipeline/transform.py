@@ -264,7 +264,8 @@ def _scaled(feature: NumericFeature, dense: tf.Tensor, raw: tf.SparseTensor) -> 
     if feature.transform == "minmax":
         low, high = tft.min(values), tft.max(values)
         return _finite(tf.clip_by_value(tf.math.divide_no_nan(dense - low, high - low), 0.0, 1.0))
-    mean, variance = tft.mean(values), tft.var(values)
+    wide = tf.cast(values, tf.float64)
+    mean, variance = (tf.cast(moment, tf.float32) for moment in (tft.mean(wide), tft.var(wide)))
     return _finite(tf.math.divide_no_nan(dense - mean, tf.sqrt(variance)))
 
 
@@ -273,8 +274,9 @@ def _finite(scaled: tf.Tensor) -> tf.Tensor:
     return tf.where(tf.math.is_finite(scaled), scaled, tf.zeros_like(scaled))
 
 
-# Logs are taken in float64: TensorFlow rounds those of float32 otherwise in the last rows of a batch, and how many rows
-# Beam gives to a batch follows its timing. The same rows would give another model, and a server another input.
+# Logs and moments are taken in float64, since how many rows Beam gives to a batch follows its timing: of float32, TensorFlow
+# rounds logs otherwise in the last rows of a batch, and sums by its length. The same rows would give another model, and a
+# server another input.
 
 
 def _log1p(x: tf.Tensor) -> tf.Tensor:

@@ -40,13 +40,17 @@ class Transformed(NamedTuple):
 
 @pytest.fixture(scope="session")
 def transform_rows(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Transformed]:
-    """(spec's text, columns to train on, columns to serve, further rows to train on) -> Transformed.
+    """(spec's text, columns to train on, columns to serve, further rows to train on, rows of a batch) -> Transformed.
 
     A further row names some columns; the others are empty there.
     """
 
     def transform(
-        text: str, train: Columns, served: Columns, fillers: list[dict[str, Any]] | None = None
+        text: str,
+        train: Columns,
+        served: Columns,
+        fillers: list[dict[str, Any]] | None = None,
+        batch_size: int | None = None,
     ) -> Transformed:
         spec, folder = parse_spec(DataSpec, text, "data.yaml"), tmp_path_factory.mktemp("transform")
         size = len(next(iter(train.values())))
@@ -58,7 +62,8 @@ def transform_rows(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Tr
         rows += [empty | filler for filler in fillers or []]
         instances = [_instance(spec, row, number) for number, row in enumerate(rows)]
         function = partial(preprocessing_fn, custom_config={"data_spec": text})
-        with beam.Pipeline(argv=BEAM_ARGS) as pipeline, tft_beam.Context(str(folder / "temporary")):
+        context = tft_beam.Context(str(folder / "temporary"), desired_batch_size=batch_size)
+        with beam.Pipeline(argv=BEAM_ARGS) as pipeline, context:
             data = pipeline | beam.Create(instances), DatasetMetadata(schema_of(spec))
             (found, _), graph = data | tft_beam.AnalyzeAndTransformDataset(function)
             _ = found | beam.Map(_encoded) | beam.io.WriteToText(str(folder / "rows"))

@@ -160,3 +160,19 @@ def test_a_server_makes_numbers_and_the_same_of_the_rows_of_training(
     transformed: Any, assert_served_as_trained: Callable[..., None]
 ) -> None:
     assert_served_as_trained(transformed)
+
+
+def test_how_many_rows_beam_gives_to_a_batch_changes_no_value(transform_rows: Callable[..., Any]) -> None:
+    names = {"mean": "zscore", "logged": "log1p", "share": "minmax", "same": "zscore"}
+    features = [f"  {name}: {{type: numeric, transform: {how}}}" for name, how in names.items()]
+    text = "\n".join(
+        ["name: batches", "label: y", "features:", *features, "  quarter: {type: numeric, buckets: 4}"]
+    )
+    values = np.random.default_rng(5).lognormal(3, 2, 500).tolist()
+    train = dict.fromkeys([*names, "quarter"], values) | {"same": [0.1] * 500}
+    served = dict.fromkeys(train, [0.2, 5.0])
+    small, large = (transform_rows(text, train, served, batch_size=size) for size in (7, 500))
+    for columns, others in ((small.train, large.train), (small.served, large.served)):
+        for name in train:
+            np.testing.assert_array_equal(columns[name], others[name], name)
+    np.testing.assert_array_equal(small.served["same"], [0, 0])

@@ -19,7 +19,7 @@ from pipeline.transform import vocabulary_sizes
 def train_once(
     rows: Rows, model_spec: ModelSpec, seed: int, folder: Path
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Trains and measures.
+    """Trains and measures, and leaves the weights in `folder`, as `weights_path` names them.
 
     Returns:
         what a run's JSON file holds, and by split and output ("test/ctr", "test/member_ctr", "test/label", "test/group")
@@ -51,6 +51,7 @@ def train_once(
         "history": {key: [round(float(v), 5) for v in values] for key, values in fit.history.items()},
         "versions": {"tensorflow": tf.__version__, "python": platform.python_version()},
     }
+    model.save_weights(weights_path(folder, seed))
     arrays: dict[str, np.ndarray] = {}
     for name, split in splits.items():
         output = model.predict(split.inputs, verbose=0)
@@ -64,6 +65,11 @@ def train_once(
             member: measured(split, output["member_ctr"][:, m]) for m, member in enumerate(model.member_names)
         }
     return found, arrays
+
+
+def weights_path(folder: Path, seed: int) -> Path:
+    """Where a run's weights are, beside its JSON file."""
+    return folder / f"{seed}.weights.h5"
 
 
 def measured(split: EvalSplit, ctr: np.ndarray) -> dict[str, float]:

@@ -1,7 +1,8 @@
 """Load on a served model, and what cheaper models give up: `python -m benchmarks.serving --run runs/movielens_100k`.
 
 Needs a run of `cetnet run` or `cetnet demo`, whose rows it takes; trains its model once more, because a pushed one has no
-weights to change. Server and client share the machine: read ratios within one run, not milliseconds.
+weights to change, or takes one that benchmarks.quality trained on the same rows. Server and client share the machine: read
+ratios within one run, not milliseconds.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from benchmarks.quality.training import weights_path
 from benchmarks.serving.exports import WARMUP, Columns, Export, exports
 from benchmarks.serving.load import Load, closed_loop, grpc_sender, open_loop, rest_sender
 from benchmarks.serving.tables import markdown
@@ -46,6 +48,12 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/movielens_100k"), help="folder of a run")
     parser.add_argument("--data", type=Path, default=Path("recipes/movielens_100k/data.yaml"))
     parser.add_argument("--model", type=Path, default=Path("recipes/movielens_100k/model.yaml"))
+    parser.add_argument(
+        "--trained",
+        type=Path,
+        help="JSON file of a training of benchmarks.quality: its model, in place of --model",
+    )
+    parser.add_argument("--models-only", action="store_true", help="the table of cheaper models and no loads")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each load")
     parser.add_argument("--calls", type=int, default=200, help="in the process, of each model and size")
     parser.add_argument(
@@ -58,11 +66,11 @@ def main() -> None:
     if arguments.quick:
         arguments.seconds, arguments.swap_seconds, arguments.swap_every = 1.0, 10.0, 4.0
         arguments.calls, arguments.output = 5, Path(tempfile.mkdtemp())
-    spec, model_text = load_data_spec(arguments.data), read_text(arguments.model)
-    model_spec = parse_spec(ModelSpec, model_text, str(arguments.model))
+    spec = load_data_spec(arguments.data)
+    model_spec, weights = trained(arguments.trained) if arguments.trained else (read(arguments.model), None)
     rows = Rows.of(spec, arguments.run)
     with tempfile.TemporaryDirectory() as folder:
-        found = list(exports(rows, model_spec, Path(folder), arguments.quick))
+        found = list(exports(rows, model_spec, Path(folder), arguments.quick, weights))
         with closing(Model(found[0].folder)) as model:
             metadata = model.metadata()
         requests = {
@@ -79,13 +87,28 @@ def main() -> None:
             "python": platform.python_version(),
             "seconds": arguments.seconds,
             "models": in_process(found, requests, arguments.calls),
-            "loads": loads(found[0], requests, arguments.seconds),
-            "swaps": swaps(found[0], requests, arguments.swap_seconds, arguments.swap_every),
         }
+        if not arguments.models_only:
+            results |= {
+                "loads": loads(found[0], requests, arguments.seconds),
+                "swaps": swaps(found[0], requests, arguments.swap_seconds, arguments.swap_every),
+            }
+    arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     path = arguments.output / "RESULTS.md"
     path.write_text(markdown(results, (HERE / "head.md").read_text(encoding="utf-8")), encoding="utf-8")
     print(path)
+
+
+def read(model: Path) -> ModelSpec:
+    """A model.yaml."""
+    return parse_spec(ModelSpec, read_text(model), str(model))
+
+
+def trained(run: Path) -> tuple[ModelSpec, Path]:
+    """The model of a finished training of benchmarks.quality, and its weights."""
+    found = json.loads(run.read_text(encoding="utf-8"))
+    return ModelSpec.model_validate(found["model"]), weights_path(run.parent, found["seed"])
 
 
 def in_process(

@@ -32,7 +32,9 @@ class Export(NamedTuple):
     megabytes: float  # variables and graph
 
 
-def exports(rows: Rows, model_spec: ModelSpec, folder: Path, quick: bool) -> Iterator[Export]:
+def exports(
+    rows: Rows, model_spec: ModelSpec, folder: Path, quick: bool, weights: Path | None
+) -> Iterator[Export]:
     """Trains once, and exports the ensemble, the same with smaller tables, and each member alone.
 
     Args:
@@ -40,25 +42,29 @@ def exports(rows: Rows, model_spec: ModelSpec, folder: Path, quick: bool) -> Ite
         model_spec: of the ensemble.
         folder: for the models.
         quick: one epoch: figures of quality mean nothing.
+        weights: of a training of this ensemble on these rows, which is not repeated.
     """
     training = model_spec.training
     if quick:
         training = training.model_copy(update={"epochs": 1})
     tf.keras.utils.set_random_seed(training.seed)
     model = make_model(rows.spec, vocabulary_sizes(rows.spec, rows.transformed), model_spec)
-    model.compile(optimizer=optimizer_of(training))
     held_out, test = rows.split("eval"), rows.split("test")
-    train(model, training, rows.files["train"], rows.transformed, held_out, folder / "training")
+    if weights is None:
+        model.compile(optimizer=optimizer_of(training))
+        train(model, training, rows.files["train"], rows.transformed, held_out, folder / "training")
+    else:
+        model.load_weights(weights)
     members = model.member_names if len(model.member_names) > 1 else ()
     alone = {name: one_member(model, name) for name in members}
     transform = ServingTransform(rows.spec, rows.transformed)
     yield _export(rows, "cetnet", model, transform, (held_out, test), folder)
     for name, member in alone.items():
         yield _export(rows, name, member, transform, (held_out, test), folder)
-    weights = model.get_weights()
+    trained = model.get_weights()
     for dtype in ("float16", "int8"):
         smaller = make_model(rows.spec, model.vocabulary_sizes, model_spec)
-        smaller.set_weights(weights)
+        smaller.set_weights(trained)
         smaller.compress_tables(dtype)
         yield _export(rows, f"cetnet, {dtype} tables", smaller, transform, (held_out, test), folder)
 

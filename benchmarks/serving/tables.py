@@ -7,17 +7,11 @@ from typing import Any
 def markdown(results: Mapping[str, Any], head: str) -> str:
     """RESULTS.md of one run."""
     data, machine, version = results["data"], results["machine"], results["tensorflow"]
-    where = f"{data}; {machine}, TensorFlow {version}, Python {results['python']}; {results['seconds']:g} s a load."
-    parts = [
-        head,
-        where,
-        "",
-        *_models(results["models"]),
-        "",
-        *_loads(results["loads"]),
-        "",
-        *_swaps(results["swaps"]),
-    ]
+    where = f"{data}; {machine}, TensorFlow {version}, Python {results['python']}"
+    where += f"; {results['seconds']:g} s a load." if "loads" in results else "."
+    parts = [head, where, "", *_models(results["models"])]
+    if "loads" in results:
+        parts += ["", *_loads(results["loads"]), "", *_swaps(results["swaps"])]
     return "\n".join(parts) + "\n"
 
 

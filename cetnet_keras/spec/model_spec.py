@@ -135,7 +135,7 @@ class TrainingSpec(SpecModel):
         "ninth of the training so far: much like a falling learning rate; it costs host memory for two copies",
     )
     calibrate: bool = Field(
-        default=False,
+        default=True,
         description="whether log odds are put on curves that fit the eval split after training: beta calibration of each "
         "member's and of the fused ones, which also counts less where members disagree",
     )

@@ -47,7 +47,7 @@ MODEL = """\
 members:
   - {type: din, embedding_dim: 4, hidden: [8], attention_hidden: [4]}
   - {type: dcnv2, name: cross, embedding_dim: 4, hidden: [8], cross_layers: 1}
-training: {batch_size: 64, epochs: 1, learning_rate: 0.02}
+training: {batch_size: 64, epochs: 1, learning_rate: 0.02, calibrate: false}  # confidence is that of member_ctr
 serving: {table_dtype: int8, warmup_batch_sizes: [1, 30]}
 """
 USERS = ["", "007", "7", "1e730941", *(f"u{n}" for n in range(16))]

@@ -26,7 +26,7 @@ splits: {files: clicks.csv, by: time, column: ts, within: user, eval: 0.2, test:
 """
 MODEL = """\
 members: [{type: "own_members:Fragile", embedding_dim: 8, hidden: [8], cross_layers: 1}]
-training: {batch_size: 32, epochs: 2, learning_rate: 0.02, calibrate: true}
+training: {batch_size: 32, epochs: 2, learning_rate: 0.02}
 """
 MEMBERS = '''\
 """Members of a user's own: one that is stopped while it learns, one that keeps its dropout when it serves."""

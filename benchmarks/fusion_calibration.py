@@ -3,9 +3,9 @@
 Clicks are drawn from a known probability: tastes of 300 users for 200 items, with an intercept that gives a click rate
 of 50, 7 or 1.5 %. dcnv2 and mlp learn from 60,000 rows, once for each fusion and seed, and their weights are averaged, as
 `cetnet run` does by default; 60,000 other rows are predicted. Calibration is predicted clicks over actual ones, of the
-fused prediction and of the mean of the members; the last column is the fused one's after beta calibration on 30,000 rows more, as
-`cetnet run` does it by default too. Figures are means over the seeds, which draw rows of their own; the standard error of a
-ratio is that of the clicks of all test rows.
+fused prediction and of the mean of the members; the last column is the fused one's after beta calibration on 30,000 rows
+more, as `cetnet run` does it by default too. Figures are means over the seeds, which draw rows of their own; the standard
+error of a ratio is that of the clicks of all test rows.
 """
 
 import argparse

@@ -274,9 +274,9 @@ def _finite(scaled: tf.Tensor) -> tf.Tensor:
     return tf.where(tf.math.is_finite(scaled), scaled, tf.zeros_like(scaled))
 
 
-# Logs and moments are taken in float64, since how many rows Beam gives to a batch follows its timing: of float32, TensorFlow
-# rounds logs otherwise in the last rows of a batch, and sums by its length. The same rows would give another model, and a
-# server another input.
+# Logs and moments are taken in float64, since how many rows Beam gives to a batch follows its timing: TensorFlow rounds the
+# logs of float32 otherwise in the last rows of a batch, and sums by its length. The same rows would give another model,
+# and a server another input.
 
 
 def _log1p(x: tf.Tensor) -> tf.Tensor:

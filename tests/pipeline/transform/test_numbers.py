@@ -170,7 +170,7 @@ def test_how_many_rows_beam_gives_to_a_batch_changes_no_value(transform_rows: Ca
     )
     values = np.random.default_rng(5).lognormal(3, 2, 500).tolist()
     train = dict.fromkeys([*names, "quarter"], values) | {"same": [0.1] * 500}
-    served = dict.fromkeys(train, [0.2, 5.0])
+    served = {name: [0.2, 5.0] for name in train}
     small, large = (transform_rows(text, train, served, batch_size=size) for size in (7, 500))
     for columns, others in ((small.train, large.train), (small.served, large.served)):
         for name in train:

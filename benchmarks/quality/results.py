@@ -49,11 +49,6 @@ class Run(NamedTuple):
     scores: Scores
     members: list[Scores]  # each one's own opinion
 
-    @property
-    def eval_auc(self) -> float:
-        """What a model is chosen by."""
-        return auc(self.scores.label["eval"], self.scores.logit["eval"])
-
 
 Runs = dict[str, dict[int, Run]]  # by model, by seed
 

@@ -9,17 +9,22 @@ from cetnet_keras.members import Member, member_class, member_options
 from cetnet_keras.spec import DataSpec, MemberSpec, SequenceFeature
 
 
+NORMALISED = ("dcnv2", "din")  # interformer and dhen have norms of their own
+
+
 def default_members(spec: DataSpec) -> list[MemberSpec]:
     """The members of an ensemble that names none: interformer + dhen where the spec has a sequence, else dhen + dcnv2.
 
     Interformer needs a feature beside its sequences, and din stands in for it where there is none. Source: CETNet (arXiv
-    2411.13700) pairs InterFormer and DHEN; the other pairs are our choice.
+    2411.13700) pairs InterFormer and DHEN; the other pairs are our choice, and that members without a norm get one of
+    batches: from small embeddings they learn so slowly otherwise that the ensemble is done before them.
     """
     if not spec.of_type(SequenceFeature):
         types = ("dhen", "dcnv2")
     else:
         types = ("interformer" if field_names(spec) or dense_names(spec) else "din", "dhen")
-    return [MemberSpec(type=name) for name in types]
+    options = {name: {"batch_norm": True} if name in NORMALISED else {} for name in types}
+    return [MemberSpec.model_validate({"type": name} | options[name]) for name in types]
 
 
 def member_names(members: Sequence[MemberSpec]) -> tuple[str, ...]:

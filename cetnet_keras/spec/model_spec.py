@@ -174,7 +174,7 @@ class ModelSpec(SpecModel):
     members: list[MemberSpec] | None = Field(
         default=None,
         min_length=1,
-        description="default: interformer and dhen where the data has a sequence, else dhen and dcnv2",
+        description="default: interformer and dhen where the data has a sequence, else dhen, and dcnv2 with `batch_norm`",
     )
     fusion: FusionSpec = Field(default_factory=FusionSpec, description="how members become one CTR")
     collaboration: CollaborationSpec = Field(

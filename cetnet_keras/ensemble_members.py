@@ -8,7 +8,6 @@ from cetnet_keras.embeddings import dense_names, field_names
 from cetnet_keras.members import Member, member_class, member_options
 from cetnet_keras.spec import DataSpec, MemberSpec, SequenceFeature
 
-
 NORMALISED = ("dcnv2", "din")  # interformer and dhen have norms of their own
 
 

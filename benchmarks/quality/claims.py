@@ -40,6 +40,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
     Raises ValueError where sides that should be of one embedding size are not.
     """
     sides = {name: _side(name, seeds) for name, seeds in runs.items()}
+    small = sides.get("cetnet-small")
     for recipe in (name for name in RECIPES if name in sides):
         members = alone(runs, recipe)
         if members is None:
@@ -47,6 +48,8 @@ def claims(runs: Runs) -> Iterator[Claim]:
         for name in dict.fromkeys(members):
             yield Claim("a", sides[recipe], sides[name])
             yield from _against(sides, "a", recipe, f"{name}-wide", same_size=True)
+            if recipe == "cetnet" and small is not None and small.size * 2 <= sides[name].size:
+                yield Claim("f", small, sides[name], or_equal=True)
         yield from _against_naive(runs, sides, recipe, members)
         if recipe == "cetnet":
             equal = len({sides[name].size for name in members}) == 1
@@ -57,9 +60,6 @@ def claims(runs: Runs) -> Iterator[Claim]:
             inside = {seed: run.members[place] for seed, run in runs[recipe].items()}
             member = Side(f"{name} in {recipe}", (recipe,), inside, sides[name].size)
             yield Claim("g", member, sides[name], or_equal=True)
-            small = sides.get("cetnet-small") if recipe == "cetnet" else None
-            if small and small.size * 2 <= sides[name].size:
-                yield Claim("f", small, sides[name], or_equal=True)
     for name in sides:
         if found := re.fullmatch(rf"({'|'.join(RECIPES)})-(\d+x)", name):
             yield from _against(sides, "f", name, f"multi-embedding-{found[2]}", same_size=True)

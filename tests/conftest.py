@@ -15,7 +15,7 @@ settings.register_profile(
 )  # the first call of a TensorFlow function traces for seconds
 settings.load_profile("cetnet")
 
-FLOORS = ["cetnet_keras", "serving", "pipeline", "kubeflow"]
+FOLDERS = ["cetnet_keras", "serving", "pipeline", "recipes", "kubeflow"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,10 +24,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sorts by floor, lowest first and the rest last; within a floor the order stays."""
-    items.sort(key=_floor)
+    """Sorts by folder, lowest floor first and the rest last; within a folder the order stays.
+
+    What waits for a whole run of a recipe comes last of all: the run goes beside the folders after the recipes'.
+    """
+    items.sort(key=_place)
 
 
-def _floor(item: pytest.Item) -> int:
-    floor = item.path.relative_to(Path(__file__).parent).parts[0]
-    return FLOORS.index(floor) if floor in FLOORS else len(FLOORS)
+def _place(item: pytest.Item) -> int:
+    if "whole_run" in getattr(item, "fixturenames", ()):
+        return len(FOLDERS) + 1
+    folder = item.path.relative_to(Path(__file__).parent).parts[0]
+    return FOLDERS.index(folder) if folder in FOLDERS else len(FOLDERS)

@@ -54,12 +54,13 @@ def claims(runs: Runs) -> Iterator[Claim]:
         if recipe == "cetnet":
             equal = len({sides[name].size for name in members}) == 1
             yield from _against(sides, "c", recipe, "cetnet-twins", same_size=equal)
-        yield from _against(sides, "d", recipe, f"{recipe.removeprefix('cetnet-')}-without-kl")
-        yield from _against(sides, "f", recipe, "multi-embedding", same_size=True)
         for place, name in enumerate(members):
             inside = {seed: run.members[place] for seed, run in runs[recipe].items()}
             member = Side(f"{name} in {recipe}", (recipe,), inside, sides[name].size)
             yield Claim("g", member, sides[name], or_equal=True)
+    for recipe in RECIPES:
+        yield from _against(sides, "d", recipe, f"{recipe.removeprefix('cetnet-')}-without-kl")
+        yield from _against(sides, "f", recipe, "multi-embedding", same_size=True)
     for name in sides:
         if found := re.fullmatch(rf"({'|'.join(RECIPES)})-(\d+x)", name):
             yield from _against(sides, "f", name, f"multi-embedding-{found[2]}", same_size=True)

@@ -250,3 +250,12 @@ def test_copies_are_compared_with_the_multi_embedding_model_of_their_size(
         write_run(folder / name / "1.json", [FIRST, SECOND], 1, 0)
     found = [(claim.letter, claim.first.name, claim.second.name) for claim in claims(read_runs(folder))]
     assert [each for each in found if each[0] == "f"] == [("f", "cetnet-2x", "multi-embedding-2x")]
+
+
+def test_ensembles_are_compared_where_their_members_were_not_trained_alone(
+    tmp_path: Path, write_run: Callable[..., None]
+) -> None:
+    for name in ("cetnet-paper", "paper-without-kl", "multi-embedding"):
+        write_run(tmp_path / name / "1.json", [FIRST, SECOND], 1, 0)
+    found = {(claim.letter, claim.second.name) for claim in claims(read_runs(tmp_path))}
+    assert found == {("d", "paper-without-kl"), ("f", "multi-embedding")}

@@ -14,8 +14,8 @@ setup:  ## Makes the environment in .venv
 demo: setup  ## Trains on MovieLens-100K, serves the model and asks it (ARGS="..." goes to cetnet demo)
 	.venv/bin/cetnet demo $(ARGS)
 
-test: setup  ## Runs the tests, the fast ones first (ARGS="-k word" goes to pytest)
-	.venv/bin/python -m pytest $(ARGS)
+test: setup  ## Runs the tests, the fast ones first, two at a time (ARGS="-k word" goes to pytest)
+	.venv/bin/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 test-trixie:  ## Runs the tests on the newest stack, on Debian 13 in a chroot (as root, with debootstrap)
 	@tests/trixie.sh make test PYTHON=python3 || [ $$? = 77 ]

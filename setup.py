@@ -85,6 +85,7 @@ setup(
         "gpu": gpu,
         "dev": [
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "hypothesis>=6.100",
             "jsonschema>=4.18",
             "kubernetes-validate>=1.29",  # the schemas that the serving manifests are checked against

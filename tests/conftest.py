@@ -23,16 +23,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--engine", choices=["local", "tf-serving"], default="local", help="server to test")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist, which reads the groups, has the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sorts by folder, lowest floor first and the rest last; within a folder the order stays.
+    """Sorts by folder, lowest floor first and the rest last, and groups what goes to one worker.
 
-    What waits for a whole run of a recipe comes last of all: the run goes beside the folders after the recipes'.
+    A group is a file; the tests that need the first run of the pipeline are one group, so that it is made once.
     """
     items.sort(key=_place)
+    for item in items:
+        needs_run = "first_run" in getattr(item, "fixturenames", ())
+        group = "first_run" if needs_run else str(_file(item).with_suffix(""))
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _file(item: pytest.Item) -> Path:
+    return item.path.relative_to(Path(__file__).parent)
 
 
 def _place(item: pytest.Item) -> int:
-    if "whole_run" in getattr(item, "fixturenames", ()):
-        return len(FOLDERS) + 1
-    folder = item.path.relative_to(Path(__file__).parent).parts[0]
+    folder = _file(item).parts[0]
     return FOLDERS.index(folder) if folder in FOLDERS else len(FOLDERS)

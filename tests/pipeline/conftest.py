@@ -341,26 +341,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return make
 
 
-@pytest.fixture(scope="session", autouse=True)
-def started_first_run(request: pytest.FixtureRequest, project: Any, start_run: Any) -> Started | None:
-    """Begins the first run at once, if any test needs it: those come last."""
-    needed = any("first_run" in getattr(item, "fixturenames", ()) for item in request.session.items)
-    return start_run(project()) if needed else None
-
-
 @pytest.fixture(scope="session")
-def first_run(started_first_run: Started) -> Run:
+def first_run(project: Any, start_run: Any) -> Run:
     """The first run of the pipeline in its folder: nothing is cached and nothing was blessed before."""
-    run = started_first_run.wait()
+    run: Run = start_run(project()).wait()
     assert (run.exit_code, run.stderr) == (0, ""), run.stdout
     return run
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the tests that need the first run behind the others of this folder, in whose time it runs."""
-    mine = [place for place, item in enumerate(items) if item.path.is_relative_to(Path(__file__).parent)]
-    later = sorted(
-        (items[place] for place in mine), key=lambda item: "first_run" in getattr(item, "fixturenames", ())
-    )
-    for place, item in zip(mine, later, strict=True):
-        items[place] = item

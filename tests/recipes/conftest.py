@@ -1,12 +1,9 @@
-"""Rows made up in the layouts that the publishers of the recipes' data sets have, and whole runs of recipes on them."""
+"""Rows made up in the layouts that the publishers of the recipes' data sets have."""
 
 import csv
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -40,8 +37,6 @@ BEHAVIOURS = {  # histories in step with one another
     "taobao_ads": [["btag_his", "cate_his", "brand_his"]],
     "kuaivideo": [["pos_items"], ["neg_items"]],
 }
-WHOLE_RUNS, ROWS_OF_A_RUN = ["kuaivideo", "avazu_x4"], 400
-RUN = "run --data data.yaml --model model.yaml --output run --min-auc 0"
 Row = dict[str, str]
 
 
@@ -140,43 +135,3 @@ def _with_rows(name: str, folder: Path, count: int) -> Path:
         with h5py.File(folder / "data" / "item_visual_emb_dim64.h5", "w") as file:
             file["key"], file["value"] = np.arange(40), rng.normal(size=(40, 64))
     return folder
-
-
-class WholeRun(NamedTuple):
-    """A recipe's run through the whole pipeline, in a process of its own."""
-
-    folder: Path  # of the recipe, with its run in `run`
-    process: subprocess.Popen[str]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def started_runs(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, WholeRun]]:
-    """Begins them with the first test here, if any test needs them: those come last."""
-    needed = any("whole_run" in getattr(item, "fixturenames", ()) for item in request.session.items)
-    started = {name: _start(name, tmp_path_factory.mktemp("whole") / name) for name in WHOLE_RUNS if needed}
-    yield started
-    for run in started.values():
-        run.process.kill()
-        run.process.wait()
-
-
-def _start(name: str, folder: Path) -> WholeRun:
-    _with_rows(name, folder, ROWS_OF_A_RUN)
-    text = (folder / "model.yaml").read_text().replace("epochs: 100", "epochs: 1")
-    # one large step on labels without meaning would leave the bounds on calibration
-    text = text.replace("learning_rate: 0.001", "learning_rate: 0.00001")
-    (folder / "model.yaml").write_text(text)
-    command = [Path(sys.executable).with_name("cetnet"), *RUN.split()]
-    pipe, joined = subprocess.PIPE, subprocess.STDOUT
-    return WholeRun(folder, subprocess.Popen(command, cwd=folder, stdout=pipe, stderr=joined, text=True))
-
-
-@pytest.fixture(params=WHOLE_RUNS)
-def whole_run(request: pytest.FixtureRequest, started_runs: dict[str, WholeRun]) -> WholeRun:
-    """Each of the runs, ended well."""
-    run = started_runs[request.param]
-    output, _ = run.process.communicate()
-    assert run.process.returncode == 0, output
-    return run

@@ -9,13 +9,14 @@ import gzip
 import json
 import math
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cetnet_keras  # noqa: F401  # before TensorFlow: it chooses the Keras
 
@@ -365,3 +366,21 @@ def test_the_raw_file_of_avazu_is_read_as_its_readme_says(
         split: [row["hour"] for row, bit in zip(rows, bits, strict=True) if bit == split] for split in bits
     }
     assert max(hours[TRAIN]) < min(hours[EVAL]) and max(hours[EVAL]) < min(hours[TEST])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["kuaivideo", "avazu_x4"])
+def test_it_runs_through_the_whole_pipeline(name: str, tmp_path: Path, with_rows: WithRows) -> None:
+    folder = with_rows(name, tmp_path / name, 400)
+    text = (folder / "model.yaml").read_text().replace("epochs: 100", "epochs: 1")
+    # one large step on labels without meaning would leave the bounds on calibration
+    text = text.replace("learning_rate: 0.001", "learning_rate: 0.00001")
+    (folder / "model.yaml").write_text(text)
+    cetnet = Path(sys.executable).with_name("cetnet")
+    command = f"{cetnet} run --data data.yaml --model model.yaml --output run --min-auc 0"
+    ended = subprocess.run(command.split(), cwd=folder, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    metrics: dict[str, Any] = json.loads((folder / "run" / "metrics.json").read_text())
+    members = load_model_spec(folder / "model.yaml").members
+    assert members is not None and set(metrics["members"]) == {member.type for member in members}
+    assert metrics["fused"]["rows"] == 400 and len(list((folder / "run" / "serving" / name).iterdir())) == 1

@@ -4,6 +4,7 @@ import gc
 import os
 import shutil
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,22 +60,24 @@ def test_an_unloaded_version_gives_its_memory_back(manager: VersionManager, bias
     """Also where the last request on it ends after the poll that took the next one up."""
     gc.disable()  # it comes by itself once in many swaps
     try:
-        gc.collect()  # what other tests left
-        before = graphs()
+        others = graphs()
+        copy_into_place(biased_model, manager.base_path / "2")
+        manager.poll()
+        mine = graphs() - others
         with manager.use("clicks") as model:
-            copy_into_place(biased_model, manager.base_path / "2")
+            copy_into_place(biased_model, manager.base_path / "3")
             manager.poll()
-            assert states(manager) == {2: "AVAILABLE", 1: "UNLOADING"} and graphs() == before + 1
+            assert states(manager) == {3: "AVAILABLE", 2: "UNLOADING", 1: "END"} and len(mine) == 1
         del model
         manager.poll()
-        assert states(manager) == {2: "AVAILABLE", 1: "END"} and graphs() == before
+        assert states(manager) == {3: "AVAILABLE", 2: "END", 1: "END"} and not mine
     finally:
         gc.enable()
 
 
-def graphs() -> int:
-    """TensorFlow graphs in memory."""
-    return sum(isinstance(found, tf.Graph) for found in gc.get_objects())
+def graphs() -> weakref.WeakSet[tf.Graph]:
+    """TensorFlow graphs, while they are in memory."""
+    return weakref.WeakSet(found for found in gc.get_objects() if isinstance(found, tf.Graph))
 
 
 def test_no_request_fails_while_versions_are_swapped(manager: VersionManager, biased_model: Path) -> None:

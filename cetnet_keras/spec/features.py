@@ -170,7 +170,8 @@ class SequenceFeature(_Tokens):
         "of histories each earlier row with a token in any of them takes a position in all",
     )
     of: Text | None = Field(
-        default=None, description="build the history from earlier rows: the column that is collected"
+        default=None,
+        description="build the history from earlier rows: the column that is collected, which may be the label",
     )
     by: Text | None = Field(default=None, description="whose history it is: rows with the same value here")
     time: Text | None = Field(

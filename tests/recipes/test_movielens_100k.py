@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 from cetnet_keras.errors import InputError, WorkFailed
-from cetnet_keras.spec import DataSpec, RowSplits, load_data_spec
+from cetnet_keras.spec import RowSplits, load_data_spec
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "movielens_100k"
 
@@ -199,25 +199,16 @@ def test_wrong_source_is_exit_code_2(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
 
 
-def spec(name: str) -> DataSpec:
-    return load_data_spec(RECIPE / name)
-
-
-def test_both_specs_read_columns_that_prepare_writes() -> None:
+@pytest.mark.parametrize(
+    ("name", "histories"), [("data.yaml", {"history"}), ("data_global_time.yaml", {"rated", "liked"})]
+)
+def test_a_spec_reads_columns_that_prepare_writes(name: str, histories: set[str]) -> None:
     columns = set(CLICKS.splitlines()[0].split(","))
-    for name in ("data.yaml", "data_global_time.yaml"):
-        read = spec(name)
-        assert isinstance(read.splits, RowSplits) and read.group == "user_id"
-        histories = read.histories
-        assert list(histories) == ["history"] and histories["history"].time == read.splits.column
-        assert {*read.features, read.label, read.splits.column} - {*histories} == columns
-
-
-def test_specs_differ_in_name_and_split_alone() -> None:
-    within, across = (spec(name).model_dump() for name in ("data.yaml", "data_global_time.yaml"))
-    assert within.pop("name") != across.pop("name")
-    assert within["splits"].pop("within") == "user_id" and across["splits"].pop("within") is None
-    assert within == across
+    read = load_data_spec(RECIPE / name)
+    assert isinstance(read.splits, RowSplits) and read.group == "user_id"
+    assert set(read.histories) == histories
+    assert {history.time for history in read.histories.values()} == {read.splits.column}
+    assert {*read.features, read.label, read.splits.column} - histories == columns
 
 
 def test_fetched_files_are_whole(recipe: ModuleType) -> None:

@@ -25,11 +25,12 @@ features:
   liked: {type: sequence, of: item, by: user, time: ts, where: {y: 1, kind: view}, max_length: 2}
   all: {type: sequence, separator: "||", of: item, by: user, time: ts, max_length: 200, vocabulary: item}
   buyers: {type: sequence, of: user, by: item, time: day, where: {price: 2.5}}
+  outcomes: {type: sequence, of: y, by: user, time: ts, max_length: 4}
   items: {type: sequence, of: item, by: user, time: ts, where: {kind: view}, max_length: 3, align: seen}
   prices: {type: sequence, separator: "|", of: price, by: user, time: ts, where: {kind: view}, max_length: 3, align: seen}
 splits: {files: "rows*.csv", by: time, column: ts, within: user}
 """
-HISTORIES = ("liked", "all", "buyers", "items", "prices")
+HISTORIES = ("liked", "all", "buyers", "outcomes", "items", "prices")
 HEADER = "user,item,ts,day,kind,price,y\n"
 Cells = tuple[str, str, str, str, str, str, str]
 ROWS = st.tuples(
@@ -55,7 +56,8 @@ def naive(rows: list[Cells]) -> Iterator[tuple[str, ...]]:
         days_before = sorted((r for r in rows if DAYS[r[3]] < DAYS[day]), key=lambda r: DAYS[r[3]])
         buyers = [r[0] for r in days_before if r[1] == item != "" and r[0] != "" and r[5] in ("2.5", "2.50")]
         one_column = "^".join(liked[-2:]), "||".join([r[1] for r in mine][-200:]), "^".join(buyers[-100:])
-        yield *one_column, "^".join(r[1] for r in seen), "|".join(r[5] for r in seen)
+        outcomes = "^".join(r[6] for r in own[-4:])
+        yield *one_column, outcomes, "^".join(r[1] for r in seen), "|".join(r[5] for r in seen)
 
 
 def write(folder: Path, rows: list[Cells], files: int) -> None:

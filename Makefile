@@ -24,7 +24,7 @@ bench-quality: setup  ## Trains members, ensembles and CETNet on real data and w
 	.venv/bin/python -m benchmarks.quality --data $(DATA) $(ARGS)
 
 bench-peers: setup  ## Trains FuxiCTR's models on the same rows, in .venv-peers, for bench-quality to compare with (DATA=folder, ARGS=--quick)
-	.venv/bin/python -m benchmarks.quality.peers.rows --data $(DATA)
+	.venv/bin/python -m benchmarks.quality.peers.rows --data $(DATA) $(ARGS)
 	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --requirement benchmarks/quality/peers/requirements.txt
 	.venv-peers/bin/python -m benchmarks.quality.peers $(ARGS)

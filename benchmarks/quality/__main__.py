@@ -13,7 +13,7 @@ from absl import logging
 
 from benchmarks.quality.data_sets import DATA_SETS, HERE, prepared
 from benchmarks.quality.models import load_models
-from benchmarks.quality.peers.settings import load_peers
+from benchmarks.quality.peers.settings import QUICK_EPOCHS, QUICK_SEEDS, QUICK_SETS, load_peers
 from benchmarks.quality.record import Record
 from benchmarks.quality.results import read_runs
 from benchmarks.quality.run_file import data_digest, is_of
@@ -21,8 +21,6 @@ from benchmarks.quality.tables import claims_table, models_table
 from benchmarks.quality.training import train_once
 from cetnet_keras.spec import ModelSpec
 from pipeline.code_digest import code_digest
-
-QUICK_SETS, QUICK_EPOCHS = ["frappe_x1"], 1
 
 
 def main() -> None:
@@ -46,7 +44,7 @@ def main() -> None:
     logging.set_verbosity(logging.INFO)  # of each evaluation
     sets, seeds, output, kept = arguments.sets, arguments.seeds, arguments.output, HERE
     if arguments.quick:
-        sets, seeds, output = QUICK_SETS, seeds[:1], output / "quick"
+        sets, seeds, output = QUICK_SETS, QUICK_SEEDS, output / "quick"
         kept = output
     code = code_digest()  # now: a sweep takes days, and the sources may change under it
     for name in sets:

@@ -17,12 +17,12 @@ from fuxictr.pytorch.torch_utils import seed_everything
 from fuxictr.version import __version__ as fuxictr_version
 
 from benchmarks.quality.peers.models import MODELS, Batch, feature_map
-from benchmarks.quality.peers.settings import load_peers
+from benchmarks.quality.peers.settings import QUICK_EPOCHS, QUICK_SEEDS, QUICK_SETS, load_peers
 from benchmarks.quality.run_file import data_digest, is_of
 
 QUALITY = Path(__file__).resolve().parents[1]
 SETS = sorted(path.parent.name for path in QUALITY.glob("*/peers.yaml"))
-EVAL_BATCH, QUICK_EPOCHS = 10_000, 1
+EVAL_BATCH = 10_000
 
 
 class Batches:
@@ -102,18 +102,20 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", help="names in peers.yaml; all of a set's by default")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--output", type=Path, default=Path("runs/quality"))
-    parser.add_argument("--quick", action="store_true", help="one epoch, in a folder of its own")
+    parser.add_argument("--quick", action="store_true", help="one set, one seed, one epoch")
     arguments = parser.parse_args()
-    for name in arguments.sets:
-        arrays = arguments.output / name / "arrays"
+    sets, seeds, output = arguments.sets, arguments.seeds, arguments.output
+    if arguments.quick:
+        sets, seeds, output = QUICK_SETS, QUICK_SEEDS, output / "quick"
+    for name in sets:
+        arrays = output / name / "arrays"
         features = json.loads((arrays / "features.json").read_text(encoding="utf-8"))
         columns = {split: dict(np.load(arrays / f"{split}.npz")) for split in ("train", "eval", "test")}
         peers = load_peers(QUALITY / name, QUICK_EPOCHS if arguments.quick else None)
-        output = arguments.output / ("quick" if arguments.quick else "") / name
         data = data_digest(arrays / "data.yaml")
-        for seed in arguments.seeds:
+        for seed in seeds:
             for peer in arguments.models or peers:
-                result = output / peer / f"{seed}.json"
+                result = output / name / peer / f"{seed}.json"
                 if result.exists() and is_of({"model": peers[peer], "data": data}, result):
                     continue
                 result.unlink(missing_ok=True)

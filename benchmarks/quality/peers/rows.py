@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.quality.data_sets import HERE, prepared
+from benchmarks.quality.peers.settings import QUICK_SETS
 from benchmarks.quality.run_file import data_digest
 from benchmarks.transformed_rows import Rows
 from cetnet_keras.spec import SequenceFeature
@@ -56,9 +57,13 @@ def main() -> None:
     )
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
     parser.add_argument("--output", type=Path, default=Path("runs/quality"))
-    arguments = parser.parse_args()
-    for name in arguments.sets:
-        folder = arguments.output / name
+    parser.add_argument("--quick", action="store_true", help="one set")
+    arguments, _ = parser.parse_known_args()  # others are those of the training, which comes next
+    sets, output = arguments.sets, arguments.output
+    if arguments.quick:
+        sets, output = QUICK_SETS, output / "quick"
+    for name in sets:
+        folder = output / name
         rows, spec, arrays = prepared(name, arguments.data, folder / "rows"), "data.yaml", folder / "arrays"
         if data_digest(arrays / spec) != data_digest(folder / "rows" / spec):
             write_rows(rows, arrays)

@@ -5,6 +5,8 @@ from typing import Any
 
 import yaml
 
+QUICK_SETS, QUICK_SEEDS, QUICK_EPOCHS = ["frappe_x1"], [1], 1  # to see that a benchmark works
+
 
 def load_peers(folder: Path, epochs: int | None = None) -> dict[str, dict[str, Any]]:
     """members (one), training and epochs of each peer of a data set, by name; none where it has no peers.yaml.

@@ -26,8 +26,8 @@ class Vocabulary(SpecModel):
         default=0.01,
         ge=0,
         lt=1,
-        description="share of training ids replaced by out-of-vocabulary, so that its rows learn; large, such as 0.5, where "
-        "most ids of a request are new: the model learns to do without",
+        description="share of training ids replaced by out-of-vocabulary, so that its rows learn; large, such as 0.5, "
+        "where most ids of a request are new: the model learns to do without",
     )
     count: Literal["owner", "all"] = Field(
         default="owner",

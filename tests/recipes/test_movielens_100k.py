@@ -211,6 +211,21 @@ def test_a_spec_reads_columns_that_prepare_writes(name: str, histories: set[str]
     assert {*read.features, read.label, read.splits.column} - histories == columns
 
 
+def test_specs_differ_in_name_split_histories_and_ids_left_out() -> None:
+    within, across = (
+        load_data_spec(RECIPE / name).model_dump() for name in ("data.yaml", "data_global_time.yaml")
+    )
+    assert within.pop("name") != across.pop("name")
+    assert within["splits"].pop("within") == "user_id" and across["splits"].pop("within") is None
+    for name in ("user_id", "zip"):
+        rates = [spec["features"][name].pop("vocabulary") for spec in (within, across)]
+        assert rates[0] is None and rates[1]["oov_rate"] == 0.5
+    for spec, names in ((within, ["history"]), (across, ["rated", "liked"])):
+        for name in names:
+            assert spec["features"].pop(name)["by"] == "user_id"
+    assert within == across
+
+
 def test_fetched_files_are_whole(recipe: ModuleType) -> None:
     clicks = RECIPE / "data" / "clicks.csv"
     if not clicks.exists():

@@ -102,8 +102,12 @@ def _column(name: str, column: Any, info: TensorInfo) -> np.ndarray | list[Any] 
 
 
 def _pandas_column(name: str, column: Any, info: TensorInfo) -> np.ndarray:
-    """pandas keeps whole numbers with gaps as floats; where the signature takes integers they are such again."""
-    values: np.ndarray = column.to_numpy()
+    """pandas keeps whole numbers with gaps as floats; where the signature takes integers they are such again.
+
+    Of Int64 it keeps them as they are, but from release 2.2 on makes floats of them for NumPy.
+    """
+    exact = not isinstance(column.dtype, np.dtype) and column.hasnans
+    values: np.ndarray = column.to_numpy(dtype=object) if exact else column.to_numpy()
     kind = np.dtype(numpy_type(info.dtype) or np.object_).kind
     if kind != "i" or values.dtype.kind != "f":
         return values

@@ -6,7 +6,7 @@
 # Exit code: the command's; 77 where this machine cannot do it, with the reason.
 set -euo pipefail
 
-readonly packages=python3,python3-dev,python3-venv,g++,make,git,ca-certificates
+readonly packages=python3,python3-dev,python3-venv,g++,make,git,curl,ca-certificates
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 data=$(dirname "$root")/shared # which some tests read
 system=${XDG_CACHE_HOME:-$HOME/.cache}/cetnet/trixie

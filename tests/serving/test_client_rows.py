@@ -124,6 +124,13 @@ def test_whole_numbers_that_pandas_keeps_as_floats_are_integers_again(values: li
     assert found.dtype == np.int64 and found.tolist() == [-1 if value is None else value for value in values]
 
 
+def test_int64_with_gaps_keeps_every_digit() -> None:
+    values = [None, 2**53 + 1, -(2**63), 2**63 - 1]
+    column = pd.DataFrame({"item": pd.Series(values, dtype="Int64")})
+    known = ModelMetadata("m", 1, {"s": Signature({"item": INPUTS["item"]}, KNOWN.outputs)})
+    assert typed_arrays(column, known, "s")["item"].tolist() == [-1, *values[1:]]
+
+
 @pytest.mark.parametrize("value", [1.5, 2.0**53, np.inf])
 def test_other_floats_of_pandas_are_refused(value: float) -> None:
     known = ModelMetadata("m", 1, {"s": Signature({"item": INPUTS["item"]}, KNOWN.outputs)})

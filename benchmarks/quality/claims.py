@@ -8,6 +8,7 @@ from benchmarks.quality.models import RECIPES
 from benchmarks.quality.results import Run, Runs, Scores, alone, naive_ensembles
 
 PEERS = "fuxictr-"
+LARGER = ("cetnet-3", "cetnet-20")  # of more members, and of wider ones
 SAME_SIZE = 0.01  # how far apart two embedding sizes may be and still be called equal
 
 
@@ -77,8 +78,11 @@ def claims(runs: Runs) -> Iterator[Claim]:
     for peer in (name for name in sides if name.startswith(PEERS)):
         for recipe in RECIPES:
             yield from _against(sides, "a", recipe, peer)
-    if "cetnet-3" in sides and (members := alone(runs, "cetnet-3")):
-        yield from _against_naive(runs, sides, "cetnet-3", members)
+    for name in LARGER:
+        if name in sides and (members := alone(runs, name)):
+            for member in dict.fromkeys(members):
+                yield Claim("a", sides[name], sides[member])
+            yield from _against_naive(runs, sides, name, members)
 
 
 def _side(name: str, seeds: dict[int, Run]) -> Side:

@@ -27,8 +27,8 @@ class Interaction(tf.keras.layers.Layer):
     - linear: rows are mixed linearly;
     - convolution: a window of three neighbouring rows.
     Where a kind keeps n rows and n_out is another number, rows are mixed linearly at its end.
-    Source: DHEN (arXiv 2203.11014), in the words of InterFormer (arXiv 2411.09852); window, heads and the mix at the
-    end are our choice.
+    Source: DHEN (arXiv 2203.11014), in the words of InterFormer (arXiv 2411.09852). DHEN's attention is a whole layer of a
+    transformer, and its cross leaves x to the layer's ShortCut; that, window, heads and the mix at the end are our choice.
 
     Args:
         kind: one of the five.
@@ -85,7 +85,7 @@ class Interaction(tf.keras.layers.Layer):
 
 
 def row_mixer(rows: int, policy: Any, name: str) -> tf.keras.layers.Layer:
-    """A linear layer for `mix_rows`. A bias would shift a whole row, which the norm at a layer's end takes out again."""
+    """A linear layer for `mix_rows`, without a bias, which would shift a whole row."""
     return RowDense(rows, use_bias=False, dtype=policy, name=name)
 
 
@@ -100,8 +100,8 @@ class DhenLayer(tf.keras.layers.Layer):
 
     Ensemble: "concat", concatenation of rows and a linear map back, or "sum"; one interaction is taken as it is.
     ShortCut: identity where the number of rows stays, else rows are mixed linearly. Norm: layer normalisation of each
-    row. Source: DHEN (arXiv 2203.11014), in the words of InterFormer (arXiv 2411.09852); the form of ShortCut (an MLP
-    there) and of Norm, and dropout, are our choice.
+    row. Source: DHEN (arXiv 2203.11014), equations 1 and 2 (InterFormer, arXiv 2411.09852, has an MLP as ShortCut); the map
+    back after a concatenation, which in DHEN widens the layer, and dropout are our choice.
 
     Args:
         interactions: kinds of Interaction, at least one.

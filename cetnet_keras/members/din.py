@@ -56,7 +56,8 @@ class LocalActivation(tf.keras.layers.Layer):
     """DIN's activation unit: each token k is weighted by a(q, k) = MLP([q | k | q - k | q * k]) and summed.
 
     Source: Deep Interest Network (arXiv 1706.06978), section 4.3, equation 3. The difference, the product and the
-    sigmoid come from its authors' code; the option of a softmax comes from FuxiCTR; the widths are our choice.
+    sigmoid come from its authors' code. That code has, against the paper's text, always a softmax of the scores over
+    sqrt(n); the option of one, without the root, comes from FuxiCTR. The widths are our choice.
 
     Args:
         hidden: widths of the MLP before its last, linear unit.

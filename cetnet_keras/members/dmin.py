@@ -171,8 +171,9 @@ class MultiInterest(tf.keras.layers.Layer):
         refined = self._refined(tokens, tf.reshape(self._refine(tokens, mask), flat), training=training)
         refined *= mask[:, :, tf.newaxis]
         attended, interests = tf.unstack(self._extract(refined, mask), axis=2, num=self.heads), []
-        later = tf.cumsum(mask, axis=1, exclusive=True, reverse=True)  # tokens after each
-        place = tf.minimum(tf.cast(later, tf.int32), self.max_length - 1)
+        counted = tf.cast(mask > 0, tf.int32)  # bfloat16 counts no further than 256
+        later = tf.cumsum(counted, axis=1, exclusive=True, reverse=True)  # tokens after each
+        place = tf.minimum(later, self.max_length - 1)
         for head in range(self.heads):
             interest, asked = self._heads[head](refined, attended[head], training=training), query
             if self._asked:
@@ -198,11 +199,13 @@ class DminMember(Member):
 
     A behaviour whose sequences all share a vocabulary with a candidate field has interests; the mean stands for any other.
     Source: Deep Multi-Interest Network (Xiao et al., CIKM 2020, DOI 10.1145/3340531.3412092), as in FuxiCTR's code; ReLU
-    in place of Dice, no auxiliary loss (which FuxiCTR's settings leave out too), and the mean are our choice.
+    in place of Dice, no auxiliary loss, no sum of the history and no product of it with the candidate (which FuxiCTR's
+    settings leave out too), and the mean are our choice. FuxiCTR's first attention adds 1 to the scores of later tokens
+    and of padding, by the mask that it hands to PyTorch; here they are hidden.
 
     Args:
         hidden: widths of the MLP; the last is the width of the output embedding.
-        heads: interests of each behaviour; they divide its width, embedding_dim times its sequences.
+        heads: interests of a behaviour; they divide its width, embedding_dim times its sequences.
         attention_hidden: widths of the activation units.
         position_dim: width of what is learned of how long ago a token was; 0 leaves it out.
     Output embedding:
@@ -225,7 +228,8 @@ class DminMember(Member):
         self.attention_hidden = tuple(attention_hidden)
         self._behaviours = behaviours(self.spec)
         for behaviour in self._behaviours:
-            check_heads(heads, self.embedding_dim * len(behaviour.sequences))
+            if behaviour.candidates:
+                check_heads(heads, self.embedding_dim * len(behaviour.sequences))
         self._interests = [
             MultiInterest(
                 heads,

@@ -17,11 +17,12 @@ from cetnet_keras.spec import CategoricalFeature
 class FeatureGate(tf.keras.layers.Layer):
     """A stream's choice of the features: x * 2 sigmoid(MLP(c)), with c a context or, without one, a learned row.
 
-    Source: FinalMLP (arXiv 2304.00902), section 3.3, equations 6 and 7.
+    Source: FinalMLP (arXiv 2304.00902), section 3.3, equations 6 and 7. The row starts at random: from zero, as in its
+    authors' code, neither it nor a hidden layer, whose biases are 0 too, would ever have a gradient.
 
     Args:
         hidden: widths of the MLP before its last layer, which has the width of x.
-        context_width: of the learned row where there is no context; it starts at zero.
+        context_width: of the learned row where there is no context.
     Call arguments:
         inputs: [B, n], and [B, k] of the context or [B, 0].
     Returns:
@@ -37,7 +38,7 @@ class FeatureGate(tf.keras.layers.Layer):
         inputs, context = input_shape
         self._row = None
         if not context[-1]:
-            self._row = self.add_weight("context", [1, self.context_width], initializer="zeros")
+            self._row = self.add_weight("context", [1, self.context_width], initializer="glorot_uniform")
         self._last = tf.keras.layers.Dense(
             int(inputs[-1]), "sigmoid", dtype=self.dtype_policy, name="gate_of_inputs"
         )

@@ -17,7 +17,8 @@ from cetnet_keras.mlp import Mlp, RowDense
 class FactorisedInteraction(tf.keras.layers.Dense):
     """activation([h | h * g]), with [h | g] = W x + b: linear terms and products of two of them.
 
-    Source: FINAL (Zhu et al., SIGIR 2023, DOI 10.1145/3539618.3591988), with the concatenation of its authors' code.
+    Source: FINAL (Zhu et al., SIGIR 2023, DOI 10.1145/3539618.3591988), as in its authors' code, which concatenates h and
+    h * g and puts no activation on g.
 
     Args:
         units: width of the output, even. activation: as of a dense layer.
@@ -76,8 +77,9 @@ class FinalNetMember(Member):
 
     The first block reads X and, with `gate`, X * (W X), W mixing the rows; the second reads X. Each has a linear readout
     y_i, the log odds are their mean, and BCE(y_i, mean), the mean detached, is added to the loss: self-distillation.
-    Source: FINAL (Zhu et al., SIGIR 2023, DOI 10.1145/3539618.3591988) and its authors' code. Rows (numbers as one, the
-    mean of each sequence) and the output embedding are our choice.
+    Source: FINAL (Zhu et al., SIGIR 2023, DOI 10.1145/3539618.3591988) and its authors' code, which normalises hidden units
+    unless told otherwise: `batch_norm: true` here. Rows (numbers as one, the mean of each sequence) and the output
+    embedding are our choice.
 
     Args:
         hidden: widths of the first block. second_hidden: of the second; an empty list leaves it out.

@@ -90,8 +90,9 @@ class MaskNet(tf.keras.layers.Layer):
 class PersonalisedAttention(tf.keras.layers.Layer):
     """S(l+1) = MHA(PFFN(X_sum, S(l))): attention over tokens that what is known of the example has turned first.
 
-    PFFN turns each token by a d x d matrix, one an example, which is a linear map of X_sum. The map's bias starts at the
-    identity, so that at first tokens pass as they are: our choice. Source: InterFormer (arXiv 2411.09852).
+    PFFN turns each token by a d x d matrix, one an example, which is a linear map of all of X_sum, with n_sum d^3 weights.
+    The map's bias starts at the identity, so that at first tokens pass as they are. Source: InterFormer (arXiv 2411.09852),
+    which makes the matrix by an MLP in section 4.3 and as X_sum W, of rank n_sum at most, in A.2.2: the map is our choice.
 
     Args:
         heads: of the attention, 1 or more.

@@ -35,8 +35,10 @@ class MultiEmbeddingMember(Member):
     """h = mean over sets of I_m(e^(m)), then one head: every set has an interaction of its own, all have one loss.
 
     The first layer of the MLP is in each I_m, which needs a non-linearity: else the sets are one wide table. The sets lie
-    side by side in one table of width sets * d, whose columns learn as separate tables would. Source: Guo et al. (arXiv
-    2310.04400); pooling of sequences is our choice.
+    side by side in one table of width sets * d, whose columns learn as separate tables would (but by adagrad, which has one
+    rate a row). Source: Guo et al. (arXiv 2310.04400), whose code normalises hidden units (`batch_norm: true` here), has
+    four crosses, and gives an IPNN's set its inner products alone; embeddings and numbers beside them, and pooling of
+    sequences, are our choice.
 
     Args:
         embedding_dim: width d of each set.

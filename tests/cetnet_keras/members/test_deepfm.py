@@ -53,10 +53,10 @@ def test_member_lays_first_order_pairs_and_mlp_side_by_side(
     weights = {v.name.split("/", 1)[1]: v.numpy().astype(np.float64) for v in member.variables}
     table = weights["features/embeddings:0"]  # rows of the two users stand before those of the four items
     numbers = np.stack([batch["age"], batch["age/missing"]], axis=1)
-    dense = numbers @ weights["rows/numbers/kernel:0"] + weights["rows/numbers/bias:0"]
+    own = weights["numbers/vectors:0"]
     seen = np.stack([(table[4] + table[3]) / 2, np.zeros(3)])
     user, item = table[[1, 2]], table[[3, 5]]
-    rows = np.stack([user, item, dense, seen], axis=1)
+    rows = np.stack([user, item, *(numbers[:, [k]] * own[k] for k in range(2)), seen], axis=1)
     first_order = rows @ weights["first_order/kernel:0"][:, 0]
     kernel, bias = (value for key, value in weights.items() if key.startswith("deep/"))
     deep = np.maximum(np.concatenate([user, item, numbers, seen], axis=1) @ kernel + bias, 0)

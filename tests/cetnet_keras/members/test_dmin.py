@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from cetnet_keras import DataSpec
 from cetnet_keras.members import DminMember
@@ -118,6 +119,38 @@ def test_heads_that_do_not_divide_the_width_are_refused(
         ValueError, match=f"`heads` must divide the width 8 of a behaviour. Received: heads={heads}"
     ):
         DminMember(spec, sizes, 4, heads=heads)
+
+
+def test_heads_need_not_divide_the_width_of_what_is_only_averaged(
+    make_spec: Callable[..., DataSpec],
+) -> None:
+    items = {"type": "sequence", "vocabulary": "item", "align": "seen"}
+    spec = make_spec(
+        {
+            "item": {"type": "categorical", "role": "candidate"},
+            "category": {"type": "categorical", "role": "candidate"},
+            "items": items,
+            "categories": items | {"vocabulary": "category"},
+            "words": {"type": "sequence"},
+        }
+    )
+    sizes = {"item": 4, "category": 3, "words": 5}
+    DminMember(spec, sizes, 6, heads=4)  # 12 of both columns, 6 of the words
+    with pytest.raises(ValueError, match="`heads` must divide the width 12 of a behaviour"):
+        DminMember(spec, sizes, 6, heads=5)
+
+
+def test_positions_of_a_long_history_are_exact_in_bfloat16(randomise: Callable[..., None]) -> None:
+    """bfloat16 knows no 257: each of 300 positions is gathered, and has a gradient, all the same."""
+    layer = MultiInterest(2, [3], 2, max_length=300, dtype="mixed_bfloat16", name="interests")
+    inputs = RNG.normal(size=(1, 4)), RNG.normal(size=(1, 300, 4)), np.ones((1, 300))
+    inputs = tuple(array.astype(np.float32) for array in inputs)
+    layer(*inputs)
+    randomise(layer)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.square(tf.cast(layer(*inputs), tf.float32)))
+    moved = tf.convert_to_tensor(tape.gradient(loss, layer._positions))
+    assert np.abs(moved).max(axis=(0, 2)).min() > 0
 
 
 def test_contract_of_the_layers(assert_layer_contract: Callable[..., None], tmp_path: Path) -> None:

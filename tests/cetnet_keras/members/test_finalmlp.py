@@ -90,6 +90,16 @@ def test_member_gates_by_its_contexts(
     np.testing.assert_allclose(output.logit, logit, rtol=1e-4, atol=1e-5)
 
 
+def test_a_gate_without_a_context_learns_from_its_first_step() -> None:
+    gate = FeatureGate([64], 16)  # some of the hidden units see the row
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(gate((tf.ones([2, 4]), tf.zeros([2, 0]))))
+    for variable, gradient in zip(
+        gate.trainable_variables, tape.gradient(loss, gate.trainable_variables), strict=True
+    ):
+        assert np.abs(gradient).max() > 0, variable.name
+
+
 def test_without_selection_both_streams_read_all_alike(
     spec: DataSpec, sizes: dict[str, int], batch: dict[str, np.ndarray]
 ) -> None:

@@ -259,3 +259,15 @@ def test_ensembles_are_compared_where_their_members_were_not_trained_alone(
         write_run(tmp_path / name / "1.json", [FIRST, SECOND], 1, 0)
     found = {(claim.letter, claim.second.name) for claim in claims(read_runs(tmp_path))}
     assert found == {("d", "paper-without-kl"), ("f", "multi-embedding")}
+
+
+@pytest.mark.parametrize("name", ["cetnet-3", "cetnet-20"])
+def test_larger_ensembles_are_compared_with_their_members_apart(
+    tmp_path: Path, write_run: Callable[..., None], name: str
+) -> None:
+    write_run(tmp_path / "first" / "1.json", [FIRST], 1, 0)
+    write_run(tmp_path / "second" / "1.json", [SECOND], 1, 0)
+    write_run(tmp_path / name / "1.json", [FIRST, SECOND], 1, 0)
+    found = {(claim.letter, claim.second.name) for claim in claims(read_runs(tmp_path))}
+    naive = {f"{kind}: first + second" for kind in NAIVE}
+    assert found == {("a", "first"), ("a", "second"), *(("b", each) for each in naive)}

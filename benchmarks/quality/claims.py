@@ -80,8 +80,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
             yield from _against(sides, "a", recipe, peer)
     for name in LARGER:
         if name in sides and (members := alone(runs, name)):
-            for member in dict.fromkeys(members):
-                yield Claim("a", sides[name], sides[member])
+            yield from (Claim("a", sides[name], sides[own]) for own in dict.fromkeys(members))
             yield from _against_naive(runs, sides, name, members)
 
 

@@ -143,8 +143,8 @@ def test_heads_need_not_divide_the_width_of_what_is_only_averaged(
 def test_positions_of_a_long_history_are_exact_in_bfloat16(randomise: Callable[..., None]) -> None:
     """bfloat16 knows no 257: each of 300 positions is gathered, and has a gradient, all the same."""
     layer = MultiInterest(2, [3], 2, max_length=300, dtype="mixed_bfloat16", name="interests")
-    inputs = RNG.normal(size=(1, 4)), RNG.normal(size=(1, 300, 4)), np.ones((1, 300))
-    inputs = tuple(array.astype(np.float32) for array in inputs)
+    rows = RNG.normal(size=(1, 4)), RNG.normal(size=(1, 300, 4)), np.ones((1, 300))
+    inputs = [array.astype(np.float32) for array in rows]
     layer(*inputs)
     randomise(layer)
     with tf.GradientTape() as tape:

@@ -116,7 +116,7 @@ def interformer(
     recent: int,
     layers: int,
 ) -> np.ndarray:
-    """docs/cetnet_method.md, section 6, for one example: rows x [n, d] and its real tokens [t, k d], however many."""
+    """docs/members.md, structure, for one example: rows x [n, d] and its real tokens [t, k d], however many."""
 
     def x_sum(layer: int) -> np.ndarray:
         return gated(weights, f"gate_{layer}", weights[f"lce_{layer}/kernel:0"].T @ x, gate)

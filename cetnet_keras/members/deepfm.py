@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from cetnet_keras.behaviours import flat_features, with_pooled_rows
-from cetnet_keras.embeddings import EmbeddedFeatures
+from cetnet_keras.embeddings import EmbeddedFeatures, dense_names
 from cetnet_keras.members.base import Member
 from cetnet_keras.members.registry import register_member
 from cetnet_keras.mlp import RowDense
@@ -75,13 +75,17 @@ class DeepFmMember(Member):
     def __init__(self, *args: Any, hidden: Sequence[int] = (128, 64), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.hidden, policy = tuple(hidden), self.dtype_policy
-        self._numbers = NumberRows(self.embedding_dim, dtype=policy, name="numbers")
+        self._numbers = None
+        if dense_names(self.spec):
+            self._numbers = NumberRows(self.embedding_dim, dtype=policy, name="numbers")
         self._first_order = RowDense(1, use_bias=False, dtype=policy, name="first_order")
         self._pairs = FactorisationMachine(dtype=policy, name="pairs")
         self._deep = self.mlp(self.hidden, "deep")
 
     def output_embedding(self, features: EmbeddedFeatures, training: bool | None) -> tf.Tensor:
-        own = tf.concat([features.fields, self._numbers(features.dense)], axis=1)
+        own = features.fields
+        if self._numbers is not None:
+            own = tf.concat([own, self._numbers(features.dense)], axis=1)
         rows = with_pooled_rows(own, features)  # [B, n, d]
         first_order = self._first_order(rows)[:, :, 0]  # [B, n]
         deep = self._deep(flat_features(features), training=training)

@@ -8,7 +8,7 @@ from benchmarks.quality.models import RECIPES
 from benchmarks.quality.results import Run, Runs, Scores, alone, naive_ensembles
 
 PEERS = "fuxictr-"
-LARGER = ("cetnet-3", "cetnet-20")  # of more members, and of wider ones
+LARGER = ("cetnet-3", "cetnet-20", "cetnet-3-20")  # of more members, and of wider ones
 SAME_SIZE = 0.01  # how far apart two embedding sizes may be and still be called equal
 
 

@@ -353,8 +353,9 @@ class FeatureEmbedding(tf.keras.layers.Layer):
 
 def mean_of_tokens(tokens: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     """Mean [B, n] of the tokens [B, T, n] that the mask [B, T] counts; zero where there are none."""
-    total = tf.reduce_sum(tokens * mask[:, :, tf.newaxis], axis=1)
-    return total / tf.maximum(tf.reduce_sum(mask, axis=1, keepdims=True), 1)
+    counted = tf.cast(tokens * mask[:, :, tf.newaxis], tf.float32)  # float16 may hold the mean, not the sum
+    number = tf.reduce_sum(tf.cast(mask, tf.float32), axis=1, keepdims=True)
+    return tf.cast(tf.reduce_sum(counted, axis=1) / tf.maximum(number, 1), tokens.dtype)
 
 
 def _two_axes(ids: tf.Tensor) -> tf.Tensor:

@@ -87,6 +87,13 @@ def test_the_mean_counts_tokens_alone_and_is_zero_without_any() -> None:
     np.testing.assert_array_equal(mean_of_tokens(tf.zeros([2, 0, 4]), tf.zeros([2, 0])), np.zeros((2, 4)))
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_mean_of_tokens_of_a_long_sequence_in_half_precision(dtype: str) -> None:
+    tokens = tf.fill([1, 3000, 2], tf.constant(30, dtype))
+    found = tf.cast(mean_of_tokens(tokens, tf.ones([1, 3000], dtype)), tf.float32)
+    np.testing.assert_allclose(found, 30, rtol=0.01)
+
+
 def test_no_fields_side_by_side_are_no_columns() -> None:
     features = EmbeddedFeatures(tf.zeros([3, 0, 4]), tf.zeros([3, 1]), {}, {}, {})
     assert flat_fields(features).shape == (3, 0)

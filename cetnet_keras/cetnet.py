@@ -14,7 +14,8 @@ from cetnet_keras.confidence import ConfidenceWeight
 from cetnet_keras.embeddings import EmbeddingTable, FeatureBatch
 from cetnet_keras.ensemble_members import default_members, make_member, member_names, share_tables
 from cetnet_keras.fusion import Fusion
-from cetnet_keras.input_signature import example_batch, input_signature
+from cetnet_keras.input_signature import check_ids, check_keys, check_rows, example_batch, input_signature
+from cetnet_keras.metrics import weight_among_all
 from cetnet_keras.spec import CollaborationSpec, DataSpec, FusionSpec, MemberSpec
 
 Labelled = tuple[FeatureBatch, tf.Tensor] | tuple[FeatureBatch, tf.Tensor, tf.Tensor]
@@ -57,7 +58,8 @@ class CETNet(tfrs.Model):
         spec: the data spec, or its dict.
         vocabulary_sizes: ids beside 0 of each feature in `spec.owners`, out-of-vocabulary ids included.
         members: MemberSpec of each member (or its dict); default: `default_members(spec)`. One member is that model
-            trained alone.
+            trained alone where `fusion` is {"type": "logit_mean", "detach_members": True}; other fusions give it a second
+            head.
         collaboration: CollaborationSpec or its dict.
         fusion: FusionSpec or its dict.
         shared_tables: whether all members read the embedding rows of the first, the ablation "own tables" of the paper's
@@ -69,8 +71,10 @@ class CETNet(tfrs.Model):
         dict: ctr [B], member_ctr [B, M], fusion_weight [B, M] (sums to 1 over M), confidence [B, M] (nats), float32.
     Raises:
         ValueError: an unknown member, an option that it does not have, a value that it refuses, two members of one name,
-            tables to be shared by members of unequal `embedding_dim`.
+            tables to be shared by members of unequal `embedding_dim`. In a call: a batch that lacks a key.
 
+    A label outside [0, 1], a negative weight and an id above `vocabulary_sizes` raise InvalidArgumentError in training and
+    evaluation, and such an id in `predict`; a served model does not look: its own transform makes its ids.
     A training step whose loss is not finite raises InvalidArgumentError and moves nothing but the moving statistics of
     batch normalisation, which the forward pass moves.
     In `fit`, a batch is (inputs, label) or (inputs, label, weight) with label [B], 0 or 1, and weight [B]. The parts of
@@ -93,6 +97,7 @@ class CETNet(tfrs.Model):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.distribute_reduction_method = "first"  # every replica has the logs of all; Keras would sum them
         self.spec = spec if isinstance(spec, DataSpec) else DataSpec.model_validate(spec)
         self.vocabulary_sizes = dict(vocabulary_sizes)
         self.member_specs = [MemberSpec.model_validate(m) for m in members or default_members(self.spec)]
@@ -133,6 +138,7 @@ class CETNet(tfrs.Model):
     @tf.autograph.experimental.do_not_convert  # nor what it calls: conversion took half of the time to a first step
     def predict_logits(self, inputs: FeatureBatch, training: bool | None = None) -> EnsembleOutput:
         """The ensemble's view of a batch in log odds."""
+        check_keys(self.spec, inputs)
         outputs = [member(inputs, training=training) for member in self.members]
         member_logit = tf.stack([output.logit for output in outputs], axis=1)
         # detached, the fused loss reaches no member through a weight either
@@ -166,14 +172,23 @@ class CETNet(tfrs.Model):
         """Fits `calibration` after training, on rows that training did not learn from.
 
         Args:
-            inputs: batches of N rows in all. label: [N], 0 or 1.
-            weight: [N], how often a row counts; 1 if left out.
+            inputs: batches of N rows in all, or one batch.
+            label: [N], 0 or 1.
+            weight: [N], that of a row; 1 if left out. Rows without a click count 1 / negative_keep_rate times that.
+        Raises:
+            ValueError: another number of labels or weights than rows.
         """
+        inputs = [inputs] if isinstance(inputs, Mapping) else inputs
         served = tf.function(
             lambda batch: self._served_logit(self.predict_logits(batch)), reduce_retracing=True
         )
         logit = np.concatenate([served(batch).numpy() for batch in inputs])
-        self.calibration.fit(logit, label, weight)
+        label = np.reshape(label, [-1])
+        weight = np.ones(len(label)) if weight is None else np.reshape(weight, [-1])
+        if not len(logit) == len(label) == len(weight):
+            found = f"{len(logit)} rows, {len(label)} labels and {len(weight)} weights"
+            raise ValueError(f"`inputs`, `label` and `weight` must be of one length. Received: {found}")
+        self.calibration.fit(logit, label, weight_among_all(label, weight, self.spec.negative_keep_rate))
 
     def compress_tables(self, dtype: str) -> None:
         """Stores the rows of all embedding tables as float16 or int8, as `EmbeddingTable.compress` says, after training.
@@ -212,7 +227,13 @@ class CETNet(tfrs.Model):
 
     def _loss(self, inputs: Labelled, training: bool) -> tuple[tf.Tensor, _Seen]:
         batch, label, *weight = inputs
-        output, label = self.predict_logits(batch, training), tf.cast(tf.reshape(label, [-1]), tf.float32)
+        label = tf.cast(tf.reshape(label, [-1]), tf.float32)
+        counted = tf.cast(tf.reshape(weight[0], [-1]), tf.float32) if weight else tf.ones_like(label)
+        with tf.control_dependencies(
+            [check_ids(self.spec, self.vocabulary_sizes, batch), check_rows(label, counted)]
+        ):
+            label = tf.identity(label)
+        output = self.predict_logits(batch, training)
         clicks = tf.tile(label[:, tf.newaxis], [1, len(self.members)])  # [B, M]
         apart = collaborative_loss(self.collaboration.type, output.member_logit, output.fused_logit)
         parts = [
@@ -224,9 +245,8 @@ class CETNet(tfrs.Model):
             lines = self.weigh.calibrated_logit(output.member_logit)
             each = tf.nn.sigmoid_cross_entropy_with_logits(clicks, lines)
             parts.append(tf.reduce_sum(each, axis=1, keepdims=True))
-        losses, counted = tf.concat(parts, axis=1), tf.ones_like(label)  # [B, parts]
+        losses = tf.concat(parts, axis=1)  # [B, parts]
         if weight:
-            counted = tf.cast(tf.reshape(weight[0], [-1]), tf.float32)
             losses *= counted[:, tf.newaxis]
         sums = tf.reduce_sum(losses, axis=0)  # [parts]
         size = tf.cast(tf.size(label), tf.float32)
@@ -240,8 +260,9 @@ class CETNet(tfrs.Model):
         self._means.update_state(tf.math.divide_no_nan(seen.loss_sums, size), sample_weight=size)
         if self.compiled_metrics is not None:
             ctr = tf.sigmoid(self.calibration(self._served_logit(seen.output))[:, 0])
-            rows = tf.where(label > 0.5, weight, weight / self.spec.negative_keep_rate)
-            self.compiled_metrics.update_state(label, ctr, sample_weight=rows)
+            rows = tf.where(label > 0.5, weight, weight / self.spec.negative_keep_rate)  # weight_among_all
+            # one column: Keras takes a last axis for the outputs of one row
+            self.compiled_metrics.update_state(label[:, tf.newaxis], ctr[:, tf.newaxis], sample_weight=rows)
         if training and self.fusion_spec.confidence == "base_rate":
             totals = tf.tensordot(weight, label, 1), tf.reduce_sum(weight)
             self.weigh.observe(*(self._over_replicas(total) for total in totals))
@@ -265,7 +286,9 @@ class CETNet(tfrs.Model):
 
     @tf.autograph.experimental.do_not_convert
     def predict_step(self, data: Any) -> dict[str, tf.Tensor]:
-        return super().predict_step(data)
+        inputs = data[0] if isinstance(data, tuple) else data
+        with tf.control_dependencies([check_ids(self.spec, self.vocabulary_sizes, inputs)]):
+            return super().predict_step(data)
 
     def set_pretrained(self, vectors: Mapping[str, np.ndarray]) -> None:
         """Gives every member the pretrained vectors: by `spec.owner` of the feature, [ids + 1, dimension], row 0 zero.
@@ -279,6 +302,10 @@ class CETNet(tfrs.Model):
 
     def make_train_function(self, force: bool = False) -> Any:
         """Keras' own, with the optimiser's variables made first: a step that makes variables is traced twice."""
+        if not hasattr(self.optimizer, "build"):
+            raise ValueError(
+                f"`optimizer` must be of tf.keras.optimizers, not of its `legacy`. Received: {self.optimizer}"
+            )
         with self.distribute_strategy.scope():
             self.optimizer.build(self.trainable_variables)
         return super().make_train_function(force)
@@ -294,6 +321,8 @@ class CETNet(tfrs.Model):
         steps = self.collaboration.warmup_steps
         if not (training and steps):
             return 1.0
+        if self.optimizer is None:
+            raise ValueError("`warmup_steps` counts the optimiser's steps, and there is none: compile first")
         return tf.minimum(tf.cast(self.optimizer.iterations, tf.float32) / steps, 1.0)
 
     def _regularisation(self) -> tf.Tensor:

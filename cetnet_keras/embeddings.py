@@ -125,8 +125,10 @@ class EmbeddingTable(tf.keras.layers.Embedding):
             dtype: float16, or int8: round(row / scale) with scale = max |row| / 127. Source: one scale a row is that of
                 FBGEMM's 8-bit tables; without an offset, so that padding stays zero, is our choice.
         Raises:
-            ValueError: the table is stored so already.
+            ValueError: neither of the two, or the table is stored so already.
         """
+        if dtype not in ("float16", "int8"):
+            raise ValueError(f"`dtype` must be float16 or int8. Received: dtype={dtype!r}")
         if self.stored is not None:
             raise ValueError(
                 f"the table is stored as {self.stored.dtype.name} already. Received: dtype={dtype!r}"
@@ -271,7 +273,8 @@ class FeatureEmbedding(tf.keras.layers.Layer):
         tokens, masks = tokens | of_contexts[0], masks | of_contexts[1]
         for name, feature in self.spec.pretrained.items():
             owner, mask = self.spec.owner(name), masks[feature.of]
-            vectors = self.pretrained_tables[owner](_two_axes(batch[feature.of]))  # [B, T, dimension]
+            ids = _two_axes(tf.cast(batch[feature.of], tf.int64))
+            vectors = self.pretrained_tables[owner](ids)  # [B, T, dimension]
             tokens[name] = self.projections[owner](vectors) * mask[:, :, tf.newaxis]
             masks[name] = mask
 
@@ -302,7 +305,7 @@ class FeatureEmbedding(tf.keras.layers.Layer):
             return {}, {}
         rows, kept = [], []
         for name in names:
-            ids = _two_axes(batch[name])
+            ids = _two_axes(tf.cast(batch[name], tf.int64))
             rows.append(tf.where(ids > 0, ids + (self._offsets[self.spec.owner(name)] - 1), 0))
             kept.append(ids > 0)
         lengths = [tf.shape(part)[1] for part in rows]
@@ -337,7 +340,7 @@ class FeatureEmbedding(tf.keras.layers.Layer):
             if isinstance(feature, VectorFeature):
                 columns[key] = tf.ensure_shape(values, [None, feature.dimension])
             else:
-                columns[key] = values[:, tf.newaxis]
+                columns[key] = tf.ensure_shape(_two_axes(values), [None, 1])
         return columns
 
     def get_config(self) -> dict[str, Any]:
@@ -358,7 +361,6 @@ def mean_of_tokens(tokens: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.reduce_sum(counted, axis=1) / tf.maximum(number, 1), tokens.dtype)
 
 
-def _two_axes(ids: tf.Tensor) -> tf.Tensor:
-    """Ids [B] or [B, T] as [B, T]."""
-    ids = tf.cast(ids, tf.int64)
-    return ids[:, tf.newaxis] if ids.shape.rank == 1 else ids
+def _two_axes(values: tf.Tensor) -> tf.Tensor:
+    """Values [B] or [B, T] as [B, T]."""
+    return values[:, tf.newaxis] if values.shape.rank == 1 else values

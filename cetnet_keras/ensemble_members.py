@@ -6,7 +6,10 @@ from typing import Any
 
 from cetnet_keras.embeddings import dense_names, field_names
 from cetnet_keras.members import Member, member_class, member_options
+from cetnet_keras.members.build import build_member
+from cetnet_keras.members.options import option_mistake
 from cetnet_keras.spec import DataSpec, MemberSpec, SequenceFeature
+from cetnet_keras.spec.model_spec import TAKEN_NAMES
 
 NORMALISED = ("dcnv2", "din")  # interformer and dhen have norms of their own
 
@@ -38,7 +41,7 @@ def member_names(members: Sequence[MemberSpec]) -> tuple[str, ...]:
             raise ValueError(
                 f"member {name!r}: found the name {names.count(name)} times; give each `name:` its own"
             )
-        if name in ("fused", "collaboration"):
+        if name in TAKEN_NAMES:
             raise ValueError(f"member {name!r}: the name is reserved; give another `name:`")
     return names
 
@@ -49,7 +52,8 @@ def make_member(
     """The member that a MemberSpec describes.
 
     Raises:
-        ValueError: an unknown member, an option that it does not have, or a value that it refuses.
+        ValueError: an unknown member, an option that it does not have, a value that it refuses, or an option of all members
+            that it does not pass on.
     """
     layer = member_class(member.type)
     known = member_options(layer)
@@ -58,13 +62,16 @@ def make_member(
             close = difflib.get_close_matches(option, known, n=1)
             hint = f"did you mean {close[0]}? " if close else ""
             raise ValueError(f"member {name!r}: unknown option {option!r}: {hint}Known: {', '.join(known)}")
+    mistake = option_mistake(layer, member.options)
+    if mistake is not None:
+        raise ValueError(f"member {name!r}: `{mistake[0]}`: {mistake[1]}")
     options = member.options | {
         "embedding_dim": member.embedding_dim,
         "dtype": dtype,
         "name": f"member_{name}",
     }
     try:
-        return layer(spec, vocabulary_sizes, **options)
+        return build_member(layer, spec, vocabulary_sizes, options)
     except (TypeError, ValueError) as error:
         raise ValueError(f"member {name!r}: {error}") from error
 

@@ -48,7 +48,7 @@ class Fusion(tf.keras.layers.Layer):
     def build(self, input_shape: Any) -> None:
         widths = [int(shape[-1]) for shape in input_shape]
         if self.type == "sum" and len(set(widths)) > 1:
-            cure = "give the members' last `hidden` one width"
+            cure = "give the members' last `hidden` one width, or take fusion `paper`"
             raise ValueError(f"fusion `sum` needs output embeddings of one width. Received: {widths}; {cure}")
         if self.type == "gate":
             self._gate = tf.keras.layers.Dense(len(widths), dtype="float32", name="gate")

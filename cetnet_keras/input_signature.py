@@ -1,8 +1,11 @@
-"""What a model of a data spec is fed: keys, shapes and types, and a batch of missing values."""
+"""What a model of a data spec is fed: keys, shapes and types, a batch of missing values, and what it cannot be fed."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import tensorflow as tf
 
-from cetnet_keras.embeddings import missing_key
+from cetnet_keras.embeddings import FeatureBatch, missing_key
 from cetnet_keras.spec import (
     BagFeature,
     DataSpec,
@@ -41,3 +44,68 @@ def example_batch(spec: DataSpec, rows: int = 1) -> dict[str, tf.Tensor]:
         shape = [rows, *(size or 1 for size in entry.shape[1:])]
         batch[key] = tf.cast(tf.fill(shape, value), entry.dtype)
     return batch
+
+
+def check_keys(spec: DataSpec, batch: Any) -> None:
+    """Refuses what is no FeatureBatch of the spec, by its keys and types alone: a traced graph has nothing of it.
+
+    Raises:
+        ValueError: no mapping, a key that is lacking, or text where ids or numbers are expected.
+    """
+    signature = input_signature(spec)
+    if not isinstance(batch, Mapping):
+        expected = f"a dict of {', '.join(signature)}"
+        raise ValueError(f"a batch must be {expected}. Received: {type(batch).__name__}")
+    if lacking := [key for key in signature if key not in batch]:
+        cure = f"{missing_key('NAME')} is 1 where a number was missing, else 0"
+        raise ValueError(f"a batch lacks {', '.join(lacking)}; {cure}. Received: {', '.join(batch)}")
+    texts = [key for key in signature if getattr(batch[key], "dtype", None) in (tf.string, object)]
+    if texts:
+        cure = "look its tokens up first, as tf.keras.layers.StringLookup does"
+        raise ValueError(f"{texts[0]!r} must be {signature[texts[0]].dtype.name}, found text: {cure}")
+
+
+def check_ids(
+    spec: DataSpec, vocabulary_sizes: Mapping[str, int], batch: FeatureBatch
+) -> tf.Operation | None:
+    """An op that fails where an id is above the size of its vocabulary: it would read another feature's rows.
+
+    Returns:
+        the op, which raises InvalidArgumentError; None where ops run at once.
+    Raises:
+        ValueError: as `check_keys`.
+    """
+    check_keys(spec, batch)
+    sizes = {name: vocabulary_sizes[spec.owner(name)] for name in spec.features if spec.has_ids(name)}
+    if not sizes:
+        return tf.no_op()
+    largest = tf.stack([tf.reduce_max(tf.cast(batch[name], tf.int64)) for name in sizes])
+    return tf.debugging.Assert(
+        tf.reduce_all(largest <= list(sizes.values())),
+        [
+            f"ids must not be above `vocabulary_sizes`; largest ids of {', '.join(sizes)}:",
+            largest,
+            "sizes:",
+            tf.constant(list(sizes.values()), tf.int64),
+        ],
+        summarize=-1,
+    )
+
+
+def check_rows(label: tf.Tensor, weight: tf.Tensor) -> tf.Operation | None:
+    """An op that fails where a label [B] is outside [0, 1] or a weight [B] below 0 or not finite.
+
+    Returns:
+        the op, which raises InvalidArgumentError; None where ops run at once.
+    """
+    sound = tf.reduce_all((label >= 0) & (label <= 1)) & tf.reduce_all(
+        (weight >= 0) & tf.math.is_finite(weight)
+    )
+    ends = [
+        part
+        for name, values in (("label", label), ("weight", weight))
+        for part in (f"{name} from", tf.reduce_min(values), "to", tf.reduce_max(values))
+    ]
+    return tf.debugging.Assert(
+        sound, ["labels must be in [0, 1], 1 for a click, and weights finite and 0 or more; found", *ends]
+    )

@@ -22,6 +22,19 @@ class GroupAuc(NamedTuple):
     groups: int
 
 
+def weight_among_all(labels: ArrayLike, weights: ArrayLike, negative_keep_rate: float) -> np.ndarray:
+    """How often a row counts among all rows, also those that were dropped: without a click 1 / negative_keep_rate times.
+
+    Args:
+        labels: [n], 1 for a click and 0 for none.
+        weights: [n], those of the rows that were kept.
+        negative_keep_rate: the share of rows without a click that was kept, above 0.
+    Returns:
+        [n].
+    """
+    return np.where(np.asarray(labels) > 0.5, weights, np.asarray(weights) / negative_keep_rate)
+
+
 def auc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Chance that a clicked row scores above one that is not; a tie counts half (Mann-Whitney, by mid-ranks).
 

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from cetnet_keras.metrics import auc, log_loss
+from cetnet_keras.metrics import auc, log_loss, weight_among_all
 from cetnet_keras.spec import DataSpec
 from pipeline.dataset import inputs_of
 from pipeline.groups import auc_within_groups
@@ -18,7 +18,8 @@ class EvalSplit(NamedTuple):
 
     inputs: tf.data.Dataset  # of FeatureBatch
     label: np.ndarray  # [N]
-    weight: np.ndarray  # [N], how often a row counts
+    weight: np.ndarray  # [N], that of the data, or 1
+    counts: np.ndarray  # [N], how often a row counts among all rows, those that were dropped too
     group: np.ndarray | None  # [N] int64, NO_GROUP where a row has none
 
     @classmethod
@@ -29,18 +30,18 @@ class EvalSplit(NamedTuple):
         column = {key: np.concatenate([part[key] for part in parts]) for key in keys}
         label = column[spec.label]
         weight = column[spec.weight] if spec.weight else np.ones(len(label))
-        weight = np.where(label == 1, weight, weight / spec.negative_keep_rate)
+        counts = weight_among_all(label, weight, spec.negative_keep_rate)
         inputs = batches.map(lambda batch: inputs_of(spec, batch)).cache()
-        return cls(inputs, label, weight, column.get(GROUP_KEY))
+        return cls(inputs, label, weight, counts, column.get(GROUP_KEY))
 
     def measure(self, ctr: np.ndarray) -> dict[str, float]:
         """auc, log_loss and, where there are groups, gauc and gauc_mean of predictions [N]; NaN where undefined."""
         found = {
-            "auc": auc(self.label, ctr, self.weight),
-            "log_loss": log_loss(self.label, ctr, self.weight),
+            "auc": auc(self.label, ctr, self.counts),
+            "log_loss": log_loss(self.label, ctr, self.counts),
         }
         if self.group is not None:
-            by_group = auc_within_groups(self.label, ctr, self.group, self.weight)
+            by_group = auc_within_groups(self.label, ctr, self.group, self.counts)
             found |= {"gauc": by_group.weighted, "gauc_mean": by_group.mean}
         return {key: float(value) for key, value in found.items()}
 

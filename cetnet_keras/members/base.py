@@ -43,7 +43,7 @@ class Member(tf.keras.layers.Layer):
     Returns:
         MemberOutput.
     Raises:
-        ValueError: what a subclass returns has the wrong number of axes.
+        ValueError: what a subclass returns is no tensor, or has the wrong number of axes.
     """
 
     def __init__(
@@ -111,9 +111,13 @@ class Member(tf.keras.layers.Layer):
         self._check_shape("logit", logit, 1, "[B], a number an example")
         return MemberOutput(embedding, logit)
 
-    def _check_shape(self, method: str, value: tf.Tensor, rank: int, expected: str) -> None:
-        if value.shape.rank != rank:
+    def _check_shape(self, method: str, value: Any, rank: int, expected: str) -> None:
+        found = None
+        if not tf.is_tensor(value):
+            found = f"found {method} of type {type(value).__name__}, expected a tensor {expected}"
+        elif value.shape.rank != rank:
             found = f"found {method} of shape {list(value.shape)}, expected {expected}"
+        if found is not None:
             raise ValueError(f"{type(self).__name__}: {found}; correct what it returns")
 
     def get_config(self) -> dict[str, Any]:

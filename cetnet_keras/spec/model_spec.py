@@ -6,7 +6,8 @@ from pydantic import ConfigDict, Field, model_validator
 
 from cetnet_keras.spec.base import Count, LocatedError, SpecModel
 
-_TAKEN_NAMES = ("fused", "collaboration")  # the losses that stand beside those of the members
+TAKEN_NAMES = ("fused", "collaboration", "calibration")  # the losses that stand beside those of the members
+_OWN_WEIGHTS = ("mean", "logit_mean", "gate")  # the fusions that do not weigh by confidence
 
 
 class MemberSpec(SpecModel):
@@ -75,6 +76,18 @@ class FusionSpec(SpecModel):
     detach_members: bool = Field(
         default=False, description="whether the fused prediction's loss moves the fusion alone and no member"
     )
+
+    @model_validator(mode="after")
+    def _what_is_learned_is_used(self) -> "FusionSpec":
+        for key in ("learned_temperature", "learned_prior"):
+            if getattr(self, key) and self.type in _OWN_WEIGHTS:
+                found = f"found true, but fusion {self.type} does not weigh by confidence, so that nothing would learn"
+                cure = "expected false, or `type` paper, sum, mixture or logit_mixture"
+                raise LocatedError((key,), f"{found}; {cure}")
+            if getattr(self, key) and not self.loss_weight:
+                found = "found true, but with loss_weight 0 nothing would teach it"
+                raise LocatedError((key,), f"{found}; expected false, or a `loss_weight` above 0")
+        return self
 
 
 class CollaborationSpec(SpecModel):
@@ -202,7 +215,7 @@ class ModelSpec(SpecModel):
         for position, member in enumerate(self.members or []):
             name = member.name or member.type
             key = "name" if "name" in member.model_fields_set else "type"
-            if name in _TAKEN_NAMES:
+            if name in TAKEN_NAMES:
                 taken = f"found {name!r}, which names a loss of the ensemble; give the member another `name`"
                 raise LocatedError(("members", position, key), taken)
             if name in seen:

@@ -2,7 +2,6 @@
 
 import difflib
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +16,6 @@ from cetnet_keras.spec.model_spec import MemberSpec, ModelSpec
 
 Model = TypeVar("Model", bound=SpecModel)
 
-_KERAS_BEGINS, _KERAS_ENDS = ").\n\n", "\n\nCall arguments"  # what it puts around the message of a layer
 _MAX_BYTES = 1_000_000  # a data file in place of a spec is refused before anything tries to parse it
 
 
@@ -85,19 +83,28 @@ def check_members(spec: ModelSpec, text: str, name: str, data: DataSpec | None =
         spec: what `text` was parsed into.
         text: the YAML text, for the lines.
         name: what stands for the file in errors.
-        data: with it each member is built too, so that it can refuse the values of its options, and a member of the
-            user's own is called once.
+        data: with it each member is built too, so that it can refuse the values of its options; a member of the user's own
+            is tried on small batches, and members that depend on one another are built together.
     Raises:
-        InputError: an unknown member, an option that it does not have, a value that it refuses, or a failure in use.
+        InputError: an unknown member, an option that it does not have, a value that it refuses, a failure in use, or
+            members that do not go together.
     """
     for position, member in enumerate(spec.members or []):
         wrong = _mistake_in(member, data)
         if wrong is not None:
             raise error_at(text, name, ("members", position, *wrong[0]), wrong[1])
+    if data is not None and (spec.shared_tables or spec.fusion.type == "sum"):
+        wrong = _mistake_together(spec, data)
+        if wrong is not None:
+            raise error_at(text, name, *wrong)
 
 
 def _mistake_in(member: MemberSpec, data: DataSpec | None) -> tuple[Loc, str] | None:
-    from cetnet_keras.members import member_class, member_options  # here: TensorFlow takes seconds to import
+    # here: TensorFlow takes seconds to import
+    from cetnet_keras.members import Member, member_class, member_options
+    from cetnet_keras.members.build import build_member
+    from cetnet_keras.members.options import option_mistake
+    from cetnet_keras.members.probe import member_failure
 
     try:
         found = member_class(member.type)
@@ -111,45 +118,61 @@ def _mistake_in(member: MemberSpec, data: DataSpec | None) -> tuple[Loc, str] | 
             close = difflib.get_close_matches(option, known, n=1)
             cure = f"did you mean {close[0]}?" if close else "remove it"
             return (option,), f"unknown option of {member.type}, expected one of {', '.join(known)}; {cure}"
+    mistake = option_mistake(found, member.options)
+    if mistake is not None:
+        return (mistake[0],), mistake[1]
     if data is None:
         return None
-    sizes = {owner: data.oov_buckets(owner) + 1 for owner in data.owners}
-    build = partial(found, data, sizes, embedding_dim=member.embedding_dim)
+    layer = {"embedding_dim": member.embedding_dim, "name": f"member_{member.name or member.type}"}
+
+    def build(options: Mapping[str, object]) -> Member:
+        return build_member(found, data, _few_ids(data), layer | dict(options))
+
     refusal = _refusal(build, member.options)
     if refusal is None and ":" in member.type:  # the built-in ones are known to work
-        return _failure(partial(build, **member.options), data)
+        failure = member_failure(build(member.options), data)
+        return None if failure is None else (("type",), failure)
     return refusal
 
 
-def _failure(build: Callable[[], Callable[..., object]], data: DataSpec) -> tuple[Loc, str] | None:
-    """Where and why a member of the user's own fails on a batch; None where it works."""
-    from cetnet_keras.input_signature import example_batch
+def _few_ids(data: DataSpec) -> dict[str, int]:
+    """The smallest vocabularies that a member can be built with."""
+    return {owner: data.oov_buckets(owner) + 1 for owner in data.owners}
+
+
+def _mistake_together(spec: ModelSpec, data: DataSpec) -> tuple[Loc, str] | None:
+    """Where and why members that are each sound cannot share tables, or their output embeddings not be summed."""
+    from cetnet_keras.cetnet import CETNet
+    from cetnet_keras.members.probe import said
 
     try:
-        build()(example_batch(data, rows=2))
-    except Exception as error:  # code of the user's own can fail in any way
-        said = str(error).partition(_KERAS_ENDS)[0].rpartition(_KERAS_BEGINS)[2]
-        what = f"{type(error).__name__}: {said}"
-        return ("type",), f"the member fails on a batch of missing values ({what}); correct the member"
+        CETNet(data, _few_ids(data), spec.members, fusion=spec.fusion, shared_tables=spec.shared_tables)
+    except ValueError as error:
+        _, of_tables, message = said(error).rpartition("shared_tables: ")
+        return (("shared_tables",) if of_tables else ("fusion", "type")), message
     return None
 
 
-def _refusal(build: Callable[..., object], options: Mapping[str, object]) -> tuple[Loc, str] | None:
+def _refusal(
+    build: Callable[[Mapping[str, object]], object], options: Mapping[str, object]
+) -> tuple[Loc, str] | None:
     """Where and why a member cannot be built with its options; None where it can."""
     try:
-        build(**options)
+        build(options)
         return None
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # code of the user's own can fail in any way
         together = error
     try:
-        build()
-    except ValueError as error:  # whatever its options: it cannot learn from this data
-        return ("type",), str(error)
+        build({})
     except TypeError:
         pass  # an option that has to be given
+    except ValueError as error:  # whatever its options: it cannot learn from this data
+        return ("type",), str(error)
+    except Exception as error:
+        return ("type",), f"the member cannot be built ({error!r}); correct the member"
     for option, value in options.items():  # each alone, to know which of them it is
         try:
-            build(**{option: value})
-        except (TypeError, ValueError) as error:
+            build({option: value})
+        except Exception as error:
             return (option,), f"found {shown(value)}, expected another value ({error}); correct it"
     return (), f"found options or features that the member refuses ({together}); correct them"

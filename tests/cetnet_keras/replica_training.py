@@ -1,7 +1,7 @@
 """Trains small ensembles on one and on two logical devices, and looks for ops as large as a table. A program, no test.
 
 Logical devices can only be made before TensorFlow starts: hence a process of its own. Usage: replica_training.py OUTPUT,
-where OUTPUT.npz gets the weights and OUTPUT.json the ops that were found.
+where OUTPUT.npz gets the weights and OUTPUT.json the ops that were found and the losses that were logged.
 """
 
 import os
@@ -78,14 +78,17 @@ def make_stock_model(strategy: tf.distribute.Strategy) -> cetnet_keras.CETNet:
     return model
 
 
-def train(model: cetnet_keras.CETNet) -> None:
-    """Two fits: three batches of 8 rows and one of 5 (3 and 2 for two replicas), then one of 8 and one of 1.
+def train(model: cetnet_keras.CETNet) -> list[dict[str, list[float]]]:
+    """What two fits log, the first rows for validation.
 
+    They have three batches of 8 rows and one of 5 (3 and 2 for two replicas), then one of 8 and one of 1.
     One row leaves a replica with none, whose moving averages of a batch norm then rest: such a model gets 2 rows.
     """
     least = 2 if model.member_specs[0].options.get("batch_norm") else 1
-    for rows, seed in [(3 * BATCH + 5, 0), (BATCH + least, 1)]:
-        model.fit(dataset(rows, seed), verbose=0)
+    return [
+        model.fit(dataset(rows, seed), validation_data=dataset(3 * BATCH, 0), verbose=0).history
+        for rows, seed in [(3 * BATCH + 5, 0), (BATCH + least, 1)]
+    ]
 
 
 def dataset(rows: int, seed: int) -> tf.data.Dataset:
@@ -118,7 +121,7 @@ def main(output: str) -> None:
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     # one of each for all trainings: the collective ops of a second strategy of two would take the keys of the first
     strategies = {n: tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(n)]) for n in (1, 2)}
-    weights, ops = {}, {}
+    weights, ops, logs = {}, {}, {}
     trainings = {
         "lazy_adam": ([DIN, DHEN, DCN], lambda: cetnet_keras.LazyAdam(0.01, embedding_l2=0.05)),
         "row_wise_adagrad": ([DCN], lambda: cetnet_keras.RowWiseAdagrad(0.05, embedding_l2=0.05)),
@@ -128,14 +131,14 @@ def main(output: str) -> None:
     for name, (members, make_optimizer) in trainings.items():
         for replicas, strategy in strategies.items():
             model = make_model(strategy, members, make_optimizer)
-            train(model)
+            logs[f"{name} {replicas}"] = train(model)
             ops[f"{name} {replicas}"] = training_ops(model)
             for position, weight in enumerate(model.get_weights()):
                 weights[f"{name} {replicas} {position}"] = weight
     ops["stock"] = training_ops(make_stock_model(strategies[1]))
     np.savez(f"{output}.npz", **weights)
     with open(f"{output}.json", "w") as file:
-        json.dump(ops, file)
+        json.dump({"ops": ops, "logs": logs}, file)
 
 
 if __name__ == "__main__":

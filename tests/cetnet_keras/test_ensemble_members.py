@@ -46,9 +46,10 @@ def test_default_members_follow_the_spec(spec: DataSpec, make_spec: Callable[...
             [{"type": "dcnv2", "cross_layers": 0}],
             r"member 'dcnv2': `cross_layers` must be 1 or more\. Received: cross_la",
         ),
-        ([{"type": "dcnv2", "hidden": 64}], r"member 'dcnv2': 'int' object is not iterable"),
+        ([{"type": "dcnv2", "hidden": 64}], r"'dcnv2': `hidden`: found 64, expected a list of whole numb"),
         ([TINY_DCN, TINY_DCN], r"member 'dcnv2': found the name 2 times; give each `name:` its own"),
         ([TINY_DCN | {"name": "fused"}], r"member 'fused': the name is reserved; give another `name:`"),
+        ([TINY_DCN | {"name": "calibration"}], r"'calibration': the name is reserved; give another `name:`"),
     ],
 )
 def test_wrong_members_are_refused_by_name_and_option(
@@ -70,6 +71,24 @@ class FieldsAlone(Member):
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"scale": self.scale}
+
+
+class OwnPolicy(Member):
+    """A member that loses the dtype policy on the way."""
+
+    def __init__(self, *args: Any, dtype: Any = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+
+
+def test_a_member_that_loses_the_dtype_policy_is_refused(
+    spec: DataSpec, sizes: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "my_members", sys.modules[__name__])
+    lost = (
+        r"^member 'OwnPolicy': OwnPolicy took no notice of dtype='mixed_bfloat16' \(it has 'float32'\): pass"
+    )
+    with pytest.raises(ValueError, match=lost):
+        CETNet(spec, sizes, [{"type": "my_members:OwnPolicy"}], dtype="mixed_bfloat16")
 
 
 def test_a_member_of_ones_own_joins_by_its_path_and_comes_back_from_a_file(

@@ -14,6 +14,7 @@ class Trainings(NamedTuple):
 
     weights: dict[str, np.ndarray]
     ops: dict[str, dict]
+    logs: dict[str, list[dict[str, list[float]]]]
 
     def of(self, name: str) -> list[np.ndarray]:
         return [weight for key, weight in self.weights.items() if key.startswith(f"{name} ")]
@@ -24,7 +25,7 @@ def trainings(replica_training: tuple[subprocess.Popen[bytes], Path]) -> Trainin
     process, output = replica_training
     assert process.wait() == 0, Path(f"{output}.log").read_text()[-4000:]
     with np.load(f"{output}.npz") as weights:
-        return Trainings(dict(weights), json.loads(Path(f"{output}.json").read_text()))
+        return Trainings(dict(weights), **json.loads(Path(f"{output}.json").read_text()))
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,15 @@ def test_two_replicas_give_the_weights_of_one(training: str, tables: int, traini
     assert sum(weight.shape[:1] == (1050,) for weight in one) == tables
     for a, b in zip(one, two, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("training", ["lazy_adam", "row_wise_adagrad", "clipped", "batch_norm"])
+def test_two_replicas_log_the_losses_of_one(training: str, trainings: Trainings) -> None:
+    one, two = trainings.logs[f"{training} 1"], trainings.logs[f"{training} 2"]
+    assert [set(log) for log in two] == [set(log) for log in one] and "val_loss_fused" in one[0]
+    for a, b in zip(one, two, strict=True):
+        for key, values in a.items():
+            np.testing.assert_allclose(b[key], values, rtol=1e-4, err_msg=key)
 
 
 @pytest.mark.parametrize("optimizer", ["lazy_adam", "row_wise_adagrad", "clipped"])

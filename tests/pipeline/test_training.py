@@ -222,7 +222,13 @@ def test_groups_are_those_of_the_raw_column(prepared: Prepared, first_run: Any, 
 
 def split_of(label: list[int], group: list[int] | None) -> EvalSplit:
     rows = tf.data.Dataset.range(1)
-    return EvalSplit(rows, np.array(label), np.ones(len(label)), None if group is None else np.array(group))
+    return EvalSplit(
+        rows,
+        np.array(label),
+        np.ones(len(label)),
+        np.ones(len(label)),
+        None if group is None else np.array(group),
+    )
 
 
 def test_rows_without_a_group_count_for_all_but_the_group_aucs() -> None:

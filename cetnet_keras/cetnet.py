@@ -229,10 +229,7 @@ class CETNet(tfrs.Model):
         batch, label, *weight = inputs
         label = tf.cast(tf.reshape(label, [-1]), tf.float32)
         counted = tf.cast(tf.reshape(weight[0], [-1]), tf.float32) if weight else tf.ones_like(label)
-        with tf.control_dependencies(
-            [check_ids(self.spec, self.vocabulary_sizes, batch), check_rows(label, counted)]
-        ):
-            label = tf.identity(label)
+        batch = self._checked(batch, check_rows(label, counted))
         output = self.predict_logits(batch, training)
         clicks = tf.tile(label[:, tf.newaxis], [1, len(self.members)])  # [B, M]
         apart = collaborative_loss(self.collaboration.type, output.member_logit, output.fused_logit)
@@ -286,9 +283,12 @@ class CETNet(tfrs.Model):
 
     @tf.autograph.experimental.do_not_convert
     def predict_step(self, data: Any) -> dict[str, tf.Tensor]:
-        inputs = data[0] if isinstance(data, tuple) else data
-        with tf.control_dependencies([check_ids(self.spec, self.vocabulary_sizes, inputs)]):
-            return super().predict_step(data)
+        return super().predict_step((self._checked(data[0] if isinstance(data, tuple) else data),))
+
+    def _checked(self, batch: FeatureBatch, *others: tf.Operation | None) -> FeatureBatch:
+        """The batch, of which nothing is read before these checks and that of its ids."""
+        with tf.control_dependencies([check_ids(self.spec, self.vocabulary_sizes, batch), *others]):
+            return {key: tf.identity(value) for key, value in batch.items()}
 
     def set_pretrained(self, vectors: Mapping[str, np.ndarray]) -> None:
         """Gives every member the pretrained vectors: by `spec.owner` of the feature, [ids + 1, dimension], row 0 zero.

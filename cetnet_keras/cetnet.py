@@ -257,7 +257,7 @@ class CETNet(tfrs.Model):
         self._means.update_state(tf.math.divide_no_nan(seen.loss_sums, size), sample_weight=size)
         if self.compiled_metrics is not None:
             ctr = tf.sigmoid(self.calibration(self._served_logit(seen.output))[:, 0])
-            rows = tf.where(label > 0.5, weight, weight / self.spec.negative_keep_rate)  # weight_among_all
+            rows = weight_among_all(label, weight, self.spec.negative_keep_rate)
             # one column: Keras takes a last axis for the outputs of one row
             self.compiled_metrics.update_state(label[:, tf.newaxis], ctr[:, tf.newaxis], sample_weight=rows)
         if training and self.fusion_spec.confidence == "base_rate":

@@ -1,6 +1,6 @@
 """Metrics of click predictions, in NumPy alone: ranking (AUC, group AUC), loss (and by entropy), calibration."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,17 +22,17 @@ class GroupAuc(NamedTuple):
     groups: int
 
 
-def weight_among_all(labels: ArrayLike, weights: ArrayLike, negative_keep_rate: float) -> np.ndarray:
+def weight_among_all(labels: Any, weights: Any, negative_keep_rate: float) -> Any:
     """How often a row counts among all rows, also those that were dropped: without a click 1 / negative_keep_rate times.
 
     Args:
-        labels: [n], 1 for a click and 0 for none.
-        weights: [n], those of the rows that were kept.
+        labels: [n], 1 for a click and 0 for none; NumPy's or a tensor.
+        weights: [n], those of the rows that were kept; of the same kind.
         negative_keep_rate: the share of rows without a click that was kept, above 0.
     Returns:
-        [n].
+        [n], of that kind.
     """
-    return np.where(np.asarray(labels) > 0.5, weights, np.asarray(weights) / negative_keep_rate)
+    return labels * weights + (1 - labels) * weights / negative_keep_rate
 
 
 def auc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:

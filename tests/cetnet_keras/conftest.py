@@ -41,6 +41,21 @@ TINY_MEMBERS = (  # three kinds, as small as they go
 )
 
 
+@pytest.fixture
+def write_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
+    """Writes a module, by name and text, that Python finds until the test ends."""
+    written = []
+
+    def write(name: str, text: str) -> None:
+        (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
+        monkeypatch.syspath_prepend(tmp_path)
+        written.append(name)
+
+    yield write
+    for name in written:
+        sys.modules.pop(name, None)
+
+
 def make_spec(features: Mapping[str, Any] = EVERY_KIND) -> cetnet_keras.DataSpec:
     return cetnet_keras.DataSpec.model_validate(
         {

@@ -2,8 +2,7 @@
 
 import inspect
 import re
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,14 +27,12 @@ def page() -> str:
 
 
 @pytest.fixture
-def own_members(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def own_members(page: str, write_module: Callable[[str, str], None]) -> str:
     """The example as a module that Python finds; its model.yaml."""
     (example,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
-    (tmp_path / "own_members.py").write_text(example, encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
+    write_module("own_members", example)
     (model,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
-    yield model
-    sys.modules.pop("own_members", None)
+    return model
 
 
 @pytest.mark.parametrize("name", built_in_members())

@@ -1,8 +1,6 @@
 """Members by name, by class path, and what is said of a name or a class that is neither."""
 
-import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -31,11 +29,8 @@ class NotAMember:
 
 
 @pytest.fixture
-def own_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    (tmp_path / "own_members.py").write_text(OWN_MEMBER)
-    monkeypatch.syspath_prepend(tmp_path)
-    yield
-    sys.modules.pop("own_members", None)
+def own_package(write_module: Callable[[str, str], None]) -> None:
+    write_module("own_members", OWN_MEMBER)
 
 
 @pytest.mark.parametrize(

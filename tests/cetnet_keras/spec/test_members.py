@@ -1,9 +1,7 @@
 """Members of a model.yaml are checked against their classes."""
 
 import json
-import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -127,9 +125,8 @@ def test_a_class_that_is_no_member_is_refused(name: str) -> None:
         check(f"members:\n  - type: {name}\n", None)
 
 
-def test_a_module_that_fails_to_import_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "broken_member_module.py").write_text("1 / 0\n")
-    monkeypatch.syspath_prepend(tmp_path)
+def test_a_module_that_fails_to_import_is_refused(write_module: Callable[[str, str], None]) -> None:
+    write_module("broken_member_module", "1 / 0\n")
     with pytest.raises(InputError, match=r"cannot be imported \(ZeroDivisionError\('division by zero'\)\)"):
         check("members: [{type: 'broken_member_module:Mine'}]", None)
 
@@ -254,11 +251,8 @@ class AbsentAtFirst(Member):
 
 
 @pytest.fixture
-def own_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    (tmp_path / "failing_members.py").write_text(OWN_MEMBERS)
-    monkeypatch.syspath_prepend(tmp_path)
-    yield
-    sys.modules.pop("failing_members", None)
+def own_members(write_module: Callable[[str, str], None]) -> None:
+    write_module("failing_members", OWN_MEMBERS)
 
 
 @pytest.mark.parametrize(

@@ -26,16 +26,19 @@ if TYPE_CHECKING:
         TrainingSpec,
     )
     from cetnet_keras.spec.source import (
+        DEFAULT_MODEL,
         check_members,
         error_at,
         load_data_spec,
         load_model_spec,
+        model_source,
         parse_spec,
         read_text,
     )
     from cetnet_keras.spec.splits import FileSplits, HoldOut, RowSplits
 
 __all__ = [
+    "DEFAULT_MODEL",
     "ROW_KEY",
     "BagFeature",
     "CategoricalFeature",
@@ -59,6 +62,7 @@ __all__ = [
     "error_at",
     "load_data_spec",
     "load_model_spec",
+    "model_source",
     "parse_spec",
     "read_text",
 ]

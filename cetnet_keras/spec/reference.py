@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from cetnet_keras.spec.schema import json_schema
+from cetnet_keras.spec.source import DEFAULT_MODEL
 
 EXAMPLES = {
     "data": """\
@@ -33,6 +34,15 @@ training: {batch_size: 1024, learning_rate: 0.001, epochs: 20, patience: 2}
 }
 
 
+_WITHOUT = {
+    "model": (
+        "An empty file has the paper's fusion and pull, and the default members. Without a file `cetnet run` and "
+        "`cetnet kubeflow compile` take this one ([why](method.md#fusion)):",
+        f"```yaml\n{DEFAULT_MODEL}```",
+    )
+}
+
+
 def markdown(name: str) -> str:
     """The reference of a file in `KINDS`: an example, then a table of its keys and of those below them."""
     schema = json_schema(name)
@@ -41,6 +51,7 @@ def markdown(name: str) -> str:
         f"<!-- Made by `cetnet spec schema {name} --markdown`; change the code, then run it again. -->",
         schema["description"],
         f"```yaml\n{EXAMPLES[name]}```",
+        *_WITHOUT.get(name, ()),
         f"`cetnet spec check` checks a file; `cetnet spec schema {name}` prints a JSON Schema for editors.",
         f"## Keys\n\n{_table(schema)}",
     ]

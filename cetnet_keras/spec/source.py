@@ -16,6 +16,13 @@ from cetnet_keras.spec.model_spec import MemberSpec, ModelSpec
 
 Model = TypeVar("Model", bound=SpecModel)
 
+DEFAULT_MODEL = """\
+fusion: {type: logit_mixture, detach_members: true}
+collaboration: {alpha: 0.1}
+training: {stop: each}
+"""
+"""The model.yaml of those who have none: what wins on most eval splits of benchmarks/quality (our choice)."""
+
 _MAX_BYTES = 1_000_000  # a data file in place of a spec is refused before anything tries to parse it
 
 
@@ -32,6 +39,11 @@ def load_data_spec(path: Path | str) -> DataSpec:
 def load_model_spec(path: Path | str) -> ModelSpec:
     """Reads a model.yaml. Raises InputError, naming file, line and key."""
     return parse_spec(ModelSpec, read_text(path), str(path))
+
+
+def model_source(path: Path | None) -> tuple[str, str]:
+    """Name and text of a model.yaml; without one, of `DEFAULT_MODEL`. Raises InputError where it cannot be read."""
+    return (str(path), read_text(path)) if path else ("the default model", DEFAULT_MODEL)
 
 
 def read_text(path: Path | str) -> str:

@@ -139,18 +139,25 @@ def compile_(
       cetnet kubeflow compile --data data.yaml --output pipeline.yaml --pvc rows:/data --image registry/cetnet:1
     """
     from cetnet_keras.console import quiet
-    from cetnet_keras.spec import ModelSpec, check_members, load_data_spec, parse_spec, read_text
+    from cetnet_keras.spec import (
+        ModelSpec,
+        check_members,
+        load_data_spec,
+        model_source,
+        parse_spec,
+        read_text,
+    )
 
     spec = load_data_spec(data)
-    data_text, model_text = read_text(data), read_text(model) if model else ""
-    model_spec = parse_spec(ModelSpec, model_text, str(model))
-    _refuse_placeholders({str(data): data_text, str(model): model_text})
+    data_text, (model_name, model_text) = read_text(data), model_source(model)
+    model_spec = parse_spec(ModelSpec, model_text, model_name)
+    _refuse_placeholders({str(data): data_text, model_name: model_text})
     given = _options(spec, options)
     output_file(output)
     with quiet() as console:
         from pipeline.summary import ComponentProgress
 
-        check_members(model_spec, model_text, str(model), spec)
+        check_members(model_spec, model_text, model_name, spec)
         with ComponentProgress(console, "Compiling"):
             from kubeflow.cetnet.compiler import compile_package
             from pipeline.create_pipeline import Job

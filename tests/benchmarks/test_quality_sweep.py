@@ -11,12 +11,12 @@ import pytest
 from benchmarks.quality import __main__ as sweep
 from benchmarks.quality.__main__ import settings
 from benchmarks.quality.data_sets import DATA_SETS, DataSet, prepared
-from benchmarks.quality.models import load_models
+from benchmarks.quality.models import WAYS, load_models
 from benchmarks.quality.peers import rows as peer_rows
 from benchmarks.quality.run_file import data_digest, is_of, settings_of_run
 from benchmarks.transformed_rows import Rows
 from cetnet_keras.errors import InputError
-from cetnet_keras.spec import ModelSpec, load_data_spec
+from cetnet_keras.spec import DEFAULT_MODEL, ModelSpec, load_data_spec, parse_spec
 from pipeline.trainer import make_model
 
 MEMBER = {"type": "dcnv2", "embedding_dim": 4}
@@ -138,3 +138,8 @@ def test_models_of_unknown_members_are_refused(tmp_path: Path) -> None:
     path.write_text("training: {}\nmembers:\n  dcn: {type: dcnv2}\npair: [dcn, din]\n")
     with pytest.raises(InputError, match=r"models.yaml:4: pair: found the member 'din', expected one of dcn"):
         load_models(path)
+
+
+def test_what_runs_without_a_model_spec_is_the_recipe_with_rows_of_its_own() -> None:
+    measured = ModelSpec.model_validate(WAYS["cetnet"])
+    assert parse_spec(ModelSpec, DEFAULT_MODEL, "default") == measured

@@ -266,7 +266,9 @@ def test_without_options_there_is_one_document_with_sound_defaults(folder: Path,
 
     result = run_compile(folder)
     assert (result.exit_code, result.stderr) == (0, "")
-    (only,) = yaml.safe_load_all((folder / "pipeline.yaml").read_text(encoding="utf-8"))
+    text = (folder / "pipeline.yaml").read_text(encoding="utf-8")
+    assert "type: logit_mixture" in text  # of the model that has no file
+    (only,) = yaml.safe_load_all(text)
     images = {executor["container"]["image"] for executor in only["deploymentSpec"]["executors"].values()}
     assert images == {f"cetnet:{version('cetnet')}"}
     assert only["defaultPipelineRoot"] == "minio://mlpipeline/v2/artifacts"

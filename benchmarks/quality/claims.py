@@ -9,6 +9,8 @@ from benchmarks.quality.results import Run, Runs, Scores, alone, naive_ensembles
 
 PEERS = "fuxictr-"
 LARGER = ("cetnet-3", "cetnet-20", "cetnet-3-20")  # of more members, and of wider ones
+SMALLER = ("cetnet-small", "cetnet-6")  # of narrower members
+HALF = (2, 2.5)  # how much larger a single model is that a smaller ensemble is compared with, from and below
 SAME_SIZE = 0.01  # how far apart two embedding sizes may be and still be called equal
 
 
@@ -36,12 +38,11 @@ def claims(runs: Runs) -> Iterator[Claim]:
     (a) fused is better than each member alone, at its own width and at twice that, and than each peer; (b) than the naive
     ensemble of the same members, and than the same members on one table; (c) than two copies of one architecture; (d) than
     without the pull; (e) confidence is better than equal weights, than a learned gate and than weights that are not
-    detached; (f) fused is better than the multi-embedding model of its size, also with copies of one architecture, and at
-    half the size of a member no worse than that; (g) a member in the ensemble is no worse than alone.
+    detached; (f) fused is better than the multi-embedding model of its size, also with copies of one architecture, and no
+    worse than a single model of twice its size; (g) a member in the ensemble is no worse than alone.
     Raises ValueError where sides that should be of one embedding size are not.
     """
     sides = {name: _side(name, seeds) for name, seeds in runs.items()}
-    small = sides.get("cetnet-small")
     for recipe in (name for name in RECIPES if name in sides):
         members = alone(runs, recipe)
         if members is None:
@@ -49,8 +50,6 @@ def claims(runs: Runs) -> Iterator[Claim]:
         for name in dict.fromkeys(members):
             yield Claim("a", sides[recipe], sides[name])
             yield from _against(sides, "a", recipe, f"{name}-wide", same_size=True)
-            if recipe == "cetnet" and small is not None and small.size * 2 <= sides[name].size:
-                yield Claim("f", small, sides[name], or_equal=True)
         yield from _against_naive(runs, sides, recipe, members)
         if recipe == "cetnet":
             equal = len({sides[name].size for name in members}) == 1
@@ -65,6 +64,11 @@ def claims(runs: Runs) -> Iterator[Claim]:
     for name in sides:
         if found := re.fullmatch(rf"({'|'.join(RECIPES)})-(\d+x)", name):
             yield from _against(sides, "f", name, f"multi-embedding-{found[2]}", same_size=True)
+    for small in (sides[name] for name in SMALLER if name in sides):
+        for name, side in sides.items():
+            single = all(len(run.members) == 1 for run in runs[name].values())
+            if single and HALF[0] <= side.size / small.size < HALF[1]:
+                yield Claim("f", small, side, or_equal=True)
     yield from _against(sides, "b", "cetnet-paper", "paper-without-own-tables")
     for rival in (
         "paper-without-confidence",

@@ -271,3 +271,15 @@ def test_larger_ensembles_are_compared_with_their_members_apart(
     found = {(claim.letter, claim.second.name) for claim in claims(read_runs(tmp_path))}
     naive = {f"{kind}: first + second" for kind in NAIVE}
     assert found == {("a", "first"), ("a", "second"), *(("b", each) for each in naive)}
+
+
+def test_a_smaller_ensemble_is_compared_with_single_models_of_twice_its_size(
+    tmp_path: Path, write_run: Callable[..., None]
+) -> None:
+    sizes = {"cetnet-small": 80, "equal": 80, "twice": 160, "thrice": 240, "cetnet": 160}
+    for name, size in sizes.items():
+        path = tmp_path / name / "1.json"
+        write_run(path, [FIRST, SECOND] if name.startswith("cetnet") else [FIRST], 1, 0)
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"embedding_parameters": size}))
+    found = [(c.letter, c.first.name, c.second.name, c.or_equal) for c in claims(read_runs(tmp_path))]
+    assert found == [("f", "cetnet-small", "twice", True)]

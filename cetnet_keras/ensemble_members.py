@@ -11,22 +11,26 @@ from cetnet_keras.members.options import option_mistake
 from cetnet_keras.spec import DataSpec, MemberSpec, SequenceFeature
 from cetnet_keras.spec.model_spec import TAKEN_NAMES
 
-NORMALISED = ("dcnv2", "din")  # interformer and dhen have norms of their own
+DEFAULT_OPTIONS: dict[str, dict[str, Any]] = {  # of default members, where they are not the class's own
+    "dhen": {"layers": 1, "interactions": ["dot", "linear"]},
+    "dcnv2": {"batch_norm": True},
+    "din": {"batch_norm": True},
+}
 
 
 def default_members(spec: DataSpec) -> list[MemberSpec]:
     """The members of an ensemble that names none: interformer + dhen where the spec has a sequence, else dhen + dcnv2.
 
     Interformer needs a feature beside its sequences, and din stands in for it where there is none. Source: CETNet (arXiv
-    2411.13700) pairs InterFormer and DHEN; the other pairs are our choice, and that members without a norm get one of
-    batches: from small embeddings they learn so slowly otherwise that the ensemble is done before them.
+    2411.13700) pairs InterFormer and DHEN; the other pairs are our choice, and so are two things. Members without a norm
+    get one of batches: from small embeddings they learn so slowly otherwise that the ensemble is done before them. And dhen
+    gets one layer without a cross: with some ten thousand rows the published two layers of {dot, cross} are the weaker.
     """
     if not spec.of_type(SequenceFeature):
         types = ("dhen", "dcnv2")
     else:
         types = ("interformer" if field_names(spec) or dense_names(spec) else "din", "dhen")
-    options = {name: {"batch_norm": True} if name in NORMALISED else {} for name in types}
-    return [MemberSpec.model_validate({"type": name} | options[name]) for name in types]
+    return [MemberSpec.model_validate({"type": name} | DEFAULT_OPTIONS.get(name, {})) for name in types]
 
 
 def member_names(members: Sequence[MemberSpec]) -> tuple[str, ...]:

@@ -58,20 +58,12 @@ def run_and_show(
             pushed stays. GateRefused: not blessed.
     """
     from cetnet_keras.console import quiet
-    from cetnet_keras.spec import (
-        ModelSpec,
-        check_members,
-        load_data_spec,
-        model_source,
-        parse_spec,
-        read_text,
-    )
+    from cetnet_keras.spec import check_members, load_data_spec, load_model_source, read_text
     from pipeline.ingest import check_files
     from pipeline.pretrained import pretrained_files
 
     spec = load_data_spec(data)
-    data_text, (model_name, model_text) = read_text(data), model_source(model)
-    model_spec = parse_spec(ModelSpec, model_text, model_name)
+    data_text, (model_spec, model_text, model_name) = read_text(data), load_model_source(model)
     unused = check_files(spec, data.parent)
     pretrained_files(spec, data.parent)  # before any work: what cannot be read is said at once
     output = output or Path("runs") / spec.name

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
         check_members,
         error_at,
         load_data_spec,
+        load_model_source,
         load_model_spec,
-        model_source,
         parse_spec,
         read_text,
     )
@@ -61,8 +61,8 @@ __all__ = [
     "check_members",
     "error_at",
     "load_data_spec",
+    "load_model_source",
     "load_model_spec",
-    "model_source",
     "parse_spec",
     "read_text",
 ]

@@ -41,9 +41,10 @@ def load_model_spec(path: Path | str) -> ModelSpec:
     return parse_spec(ModelSpec, read_text(path), str(path))
 
 
-def model_source(path: Path | None) -> tuple[str, str]:
-    """Name and text of a model.yaml; without one, of `DEFAULT_MODEL`. Raises InputError where it cannot be read."""
-    return (str(path), read_text(path)) if path else ("the default model", DEFAULT_MODEL)
+def load_model_source(path: Path | None) -> tuple[ModelSpec, str, str]:
+    """A model.yaml, its text and the name it has in errors; without one, `DEFAULT_MODEL`. Raises InputError."""
+    name, text = (str(path), read_text(path)) if path else ("the default model", DEFAULT_MODEL)
+    return parse_spec(ModelSpec, text, name), text, name
 
 
 def read_text(path: Path | str) -> str:

@@ -139,18 +139,10 @@ def compile_(
       cetnet kubeflow compile --data data.yaml --output pipeline.yaml --pvc rows:/data --image registry/cetnet:1
     """
     from cetnet_keras.console import quiet
-    from cetnet_keras.spec import (
-        ModelSpec,
-        check_members,
-        load_data_spec,
-        model_source,
-        parse_spec,
-        read_text,
-    )
+    from cetnet_keras.spec import check_members, load_data_spec, load_model_source, read_text
 
     spec = load_data_spec(data)
-    data_text, (model_name, model_text) = read_text(data), model_source(model)
-    model_spec = parse_spec(ModelSpec, model_text, model_name)
+    data_text, (model_spec, model_text, model_name) = read_text(data), load_model_source(model)
     _refuse_placeholders({str(data): data_text, model_name: model_text})
     given = _options(spec, options)
     output_file(output)

@@ -37,15 +37,14 @@ def check(data: Path, model: Path | None) -> None:
       cetnet spec check recipes/movielens_100k/data.yaml
     """
     from cetnet_keras.console import quiet
-    from cetnet_keras.spec import ModelSpec, check_members, load_data_spec, parse_spec, read_text
+    from cetnet_keras.spec import check_members, load_data_spec, load_model_source
 
     with quiet() as console:
         data_spec = load_data_spec(data)
         sound = [f"{data}: {_counted(len(data_spec.features), 'feature')}, sound"]
         if model is not None:
-            text = read_text(model)
-            model_spec = parse_spec(ModelSpec, text, str(model))
-            check_members(model_spec, text, str(model), data_spec)
+            model_spec, text, name = load_model_source(model)
+            check_members(model_spec, text, name, data_spec)
             own = model_spec.members
             members = _counted(len(own), "member") if own else "default members"
             sound.append(f"{model}: {members}, sound")

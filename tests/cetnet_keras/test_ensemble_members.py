@@ -26,8 +26,8 @@ def test_default_members_follow_the_spec(spec: DataSpec, make_spec: Callable[...
     assert types(make_spec({"age": {"type": "numeric"}})) == ["dhen", "dcnv2"]
     assert types(make_spec({"seen": {"type": "sequence"}})) == ["din", "dhen"]
     dhen, dcnv2 = default_members(make_spec({"age": {"type": "numeric"}}))
-    assert dhen.options == {"layers": 1, "interactions": ["dot", "linear"]}
-    assert dcnv2.options == {"batch_norm": True}, "dhen has norms of its own"
+    assert dhen.options == {"layers": 1, "interactions": ["dot", "linear"]}, "it has norms of its own"
+    assert dcnv2.options == {"batch_norm": True}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from benchmarks.quality.results import Run, Runs, Scores, alone, naive_ensembles
 
 PEERS = "fuxictr-"
 LARGER = ("cetnet-3", "cetnet-20", "cetnet-3-20")  # of more members, and of wider ones
-SMALLER = ("cetnet-small", "cetnet-6")  # of narrower members
+SMALLER = ("cetnet-small", "cetnet-6", "cetnet-paper-small")  # of narrower members
 HALF = (2, 2.5)  # how much larger a single model is that a smaller ensemble is compared with, from and below
 SAME_SIZE = 0.01  # how far apart two embedding sizes may be and still be called equal
 
@@ -51,9 +51,8 @@ def claims(runs: Runs) -> Iterator[Claim]:
             yield Claim("a", sides[recipe], sides[name])
             yield from _against(sides, "a", recipe, f"{name}-wide", same_size=True)
         yield from _against_naive(runs, sides, recipe, members)
-        if recipe == "cetnet":
-            equal = len({sides[name].size for name in members}) == 1
-            yield from _against(sides, "c", recipe, "cetnet-twins", same_size=equal)
+        equal = len({sides[name].size for name in members}) == 1
+        yield from _against(sides, "c", recipe, f"{recipe}-twins", same_size=equal)
         for place, name in enumerate(members):
             inside = {seed: run.members[place] for seed, run in runs[recipe].items()}
             member = Side(f"{name} in {recipe}", (recipe,), inside, sides[name].size)

@@ -12,7 +12,10 @@ from cetnet_keras.spec.base import LocatedError, SpecModel
 UNIFORM = {"type": "paper", "temperature": 1e6}  # a softmax of all but equal numbers
 DETACHED = {"type": "logit_mean", "detach_members": True}
 WEIGHED = {"type": "logit_mixture", "detach_members": True}
-RECIPES = ("cetnet-paper", "cetnet")  # the paper's, and ours
+RECIPES = (
+    "cetnet-paper",
+    "cetnet",
+)  # the paper's, and ours; the longer name first, for others begin with them
 ALONE = {"fusion": DETACHED}  # a member with its own loss
 WAYS: dict[str, dict[str, Any]] = {
     # the paper's recipe, and what its table 3 leaves out of it
@@ -71,7 +74,8 @@ class Models(SpecModel):
         min_length=2, max_length=2, description="two of them, trained together in all WAYS"
     )
     others: dict[str, list[str | MemberSpec]] = Field(
-        default_factory=dict, description="further ensembles, trained as `cetnet`"
+        default_factory=dict,
+        description="further ensembles, trained as the recipe that their names begin with",
     )
     sizes: Sizes | None = None
 
@@ -81,6 +85,10 @@ class Models(SpecModel):
         places |= {("others", key): names for key, names in self.others.items()}
         if self.sizes is not None:
             places["sizes",] = [self.sizes.member, self.sizes.multi_embedding]
+        for ensemble in self.others:
+            if not ensemble.startswith(RECIPES):
+                expected = f"expected a name that begins with one of {', '.join(RECIPES)}"
+                raise LocatedError(("others", ensemble), expected)
         for place, names in places.items():
             for name in names:
                 if isinstance(name, str) and name not in self.members:
@@ -92,7 +100,8 @@ class Models(SpecModel):
         """Every model; those that most others are compared with come first."""
         found = {name: self._model([name], ALONE) for name in self.members}
         found |= {name: self._model(self.pair, way) for name, way in WAYS.items()}
-        found |= {name: self._model(names, WAYS["cetnet"]) for name, names in self.others.items()}
+        for name, names in self.others.items():
+            found[name] = self._model(names, WAYS[next(r for r in RECIPES if name.startswith(r))])
         return found | self._at_each_size()
 
     def _at_each_size(self) -> dict[str, ModelSpec]:

@@ -14,7 +14,14 @@ from cetnet_keras.confidence import ConfidenceWeight
 from cetnet_keras.embeddings import EmbeddingTable, FeatureBatch
 from cetnet_keras.ensemble_members import default_members, make_member, member_names, share_tables
 from cetnet_keras.fusion import Fusion
-from cetnet_keras.input_signature import check_ids, check_keys, check_rows, example_batch, input_signature
+from cetnet_keras.input_signature import (
+    check_ids,
+    check_keys,
+    check_numbers,
+    check_rows,
+    example_batch,
+    input_signature,
+)
 from cetnet_keras.metrics import weight_among_all
 from cetnet_keras.spec import CollaborationSpec, DataSpec, FusionSpec, MemberSpec
 
@@ -286,8 +293,9 @@ class CETNet(tfrs.Model):
         return super().predict_step((self._checked(data[0] if isinstance(data, tuple) else data),))
 
     def _checked(self, batch: FeatureBatch, *others: tf.Operation | None) -> FeatureBatch:
-        """The batch, of which nothing is read before these checks and that of its ids."""
-        with tf.control_dependencies([check_ids(self.spec, self.vocabulary_sizes, batch), *others]):
+        """The batch, of which nothing is read before these checks and those of its ids and numbers."""
+        ids = check_ids(self.spec, self.vocabulary_sizes, batch)
+        with tf.control_dependencies([ids, check_numbers(self.spec, batch), *others]):
             return {key: tf.identity(value) for key, value in batch.items()}
 
     def set_pretrained(self, vectors: Mapping[str, np.ndarray]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from cetnet_keras.embeddings import FeatureBatch, missing_key
+from cetnet_keras.embeddings import FeatureBatch, dense_names, missing_key
 from cetnet_keras.spec import (
     BagFeature,
     DataSpec,
@@ -14,6 +14,8 @@ from cetnet_keras.spec import (
     TimestampFeature,
     VectorFeature,
 )
+
+NUMBERS_CHECK = "numbers must be finite"  # what a failed check is known by
 
 
 def input_signature(spec: DataSpec) -> dict[str, tf.TensorSpec]:
@@ -89,6 +91,25 @@ def check_ids(
             tf.constant(list(sizes.values()), tf.int64),
         ],
         summarize=-1,
+    )
+
+
+def check_numbers(spec: DataSpec, batch: FeatureBatch) -> tf.Operation | None:
+    """An op that fails where a number is NaN or infinite: it would spoil the statistics of batch norms for good.
+
+    Args:
+        batch: with the keys of the spec.
+
+    Returns:
+        the op, which raises InvalidArgumentError and names the keys; None where ops run at once.
+    """
+    names = dense_names(spec)
+    if not names:
+        return tf.no_op()
+    bad = ~tf.stack([tf.reduce_all(tf.math.is_finite(tf.cast(batch[name], tf.float32))) for name in names])
+    cure = f"give 0, and {missing_key('NAME')} 1, where one is missing; not finite:"
+    return tf.debugging.Assert(
+        ~tf.reduce_any(bad), [f"{NUMBERS_CHECK}; {cure}", tf.boolean_mask(list(names), bad)], summarize=-1
     )
 
 

@@ -10,6 +10,7 @@ from absl import logging
 from cetnet_keras.cetnet import CETNet
 from cetnet_keras.embeddings import dense_names
 from cetnet_keras.errors import WorkFailed
+from cetnet_keras.input_signature import NUMBERS_CHECK
 
 _LARGE = 1e18  # its square is beyond float32
 LAST_GOOD = "last_good"  # folder beside the model runs': those of a failed run are removed
@@ -57,5 +58,5 @@ def bad_features(model: CETNet, batch: Mapping[str, np.ndarray]) -> list[str]:
 
 
 def is_divergence(error: tf.errors.InvalidArgumentError) -> bool:
-    """Whether it is what a training step of CETNet raises where its loss is no number."""
-    return CETNet.LOSS_CHECK in error.message
+    """Whether it is what a training step of CETNet raises where its loss is no number, or would be none."""
+    return CETNet.LOSS_CHECK in error.message or NUMBERS_CHECK in error.message

@@ -66,9 +66,12 @@ def test_keras_own_metrics_are_means_over_rows(
     [
         ({"user": np.array([6])}, r"ids must not be above `vocabulary_sizes`(?s:.*)user, item(?s:.*)\[6 1\]"),
         ({"item": np.array([5])}, r"ids must not be above `vocabulary_sizes`(?s:.*)user, item(?s:.*)\[1 5\]"),
+        ({"price": np.array([np.nan])}, r"numbers must be finite(?s:.*)not finite:\] \[price\]"),
+        ({"price": np.array([-np.inf])}, r"numbers must be finite(?s:.*)not finite:\] \[price\]"),
+        ({"price/missing": np.array([np.nan])}, r"numbers must be finite(?s:.*)\[price/missing\]"),
     ],
 )
-def test_an_id_above_its_vocabulary_is_refused(
+def test_an_id_above_its_vocabulary_and_a_number_that_is_none_are_refused(
     model: CETNet, change: dict[str, np.ndarray], said: str
 ) -> None:
     one = {

@@ -37,6 +37,8 @@ FUSIONS: dict[str, dict[str, Any]] = {
     "mean": {"type": "mean"},
     "logit_mean": {"type": "logit_mean"},
     "gate": {"type": "gate"},
+    "logit_mixture, detached": {"type": "logit_mixture", "detach_members": True},
+    "logit_mean, detached": {"type": "logit_mean", "detach_members": True},
 }
 
 
@@ -101,14 +103,18 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--output", type=Path, help="JSON file to write")
+    parser.add_argument("--fusions", nargs="+", choices=FUSIONS, default=list(FUSIONS))
     arguments = parser.parse_args()
     found: list[dict[str, Any]] = []
     table = Table(
         "click rate", "fusion", "fused", "mean of members", "± ", "AUC", "log loss", "fused, calibrated"
     )
     for rate in RATES:
-        for name, fusion in FUSIONS.items():
-            each = [measure(rate, fusion, arguments.rows, arguments.epochs, seed) for seed in arguments.seeds]
+        for name in arguments.fusions:
+            each = [
+                measure(rate, FUSIONS[name], arguments.rows, arguments.epochs, seed)
+                for seed in arguments.seeds
+            ]
             figures = {key: float(np.mean([seed[key] for seed in each])) for key in each[0]}
             figures["error"] = float(1 / np.sqrt(figures["clicks"] * len(each)))
             found.append({"rate": rate, "fusion": name, "seeds": len(each)} | figures)

@@ -59,7 +59,8 @@ class CETNet(tfrs.Model):
     Where the spec says that negatives were down-sampled, losses and fusion are on the scale of training; ctr and
     member_ctr are p / (p + (1 - p) / negative_keep_rate), the rate among all rows (source: our choice; He et al. 2014), and
     then what `calibrate` makes of them.
-    Source: CETNet (arXiv 2411.13700), sections 3.2 to 3.4.
+    Source: CETNet (arXiv 2411.13700), sections 3.2 to 3.4; the means over pairs and, of the KL, over examples, which the
+    paper prints as a sum, are our choice.
 
     Args:
         spec: the data spec, or its dict.

@@ -33,7 +33,8 @@ def symmetric_kl(member_logit: tf.Tensor, both_ways: bool = True) -> tf.Tensor:
     Args:
         member_logit: [B, M] float, log odds.
         both_ways: both sides of each KL(p||q) get gradients, as in the paper; else q alone, which is drawn to its peer p.
-            Source of the second: deep mutual learning (arXiv 1706.00384), equation 6.
+            Source of the second: deep mutual learning (arXiv 1706.00384), equation 6; the same value for both is our
+            choice, which draws a member with 1 / M of that paper's weight.
     Returns:
         [B] float32, 0 for one member.
     """
@@ -41,8 +42,10 @@ def symmetric_kl(member_logit: tf.Tensor, both_ways: bool = True) -> tf.Tensor:
     ordered_pairs = max(members * (members - 1), 1)  # each pair stands in both orders; the diagonal is 0
     mine, peers = z[:, :, tf.newaxis], z[:, tf.newaxis]
     if both_ways:
-        p, q = tf.sigmoid(mine), tf.sigmoid(peers)
-        return tf.reduce_sum((p - q) * (mine - peers), axis=[1, 2]) / (2 * ordered_pairs)
+        apart, low, high = tf.abs(mine - peers), tf.minimum(mine, peers), tf.maximum(mine, peers)
+        # p - q = (1 - exp(z_q - z_p)) p (1 - q) for p > q: near 1, and near each other, p and q have no digits left
+        difference = -tf.math.expm1(-apart) * tf.sigmoid(high) * tf.sigmoid(-low)
+        return tf.reduce_sum(difference * apart, axis=[1, 2]) / (2 * ordered_pairs)
     return tf.reduce_sum(_kl(tf.stop_gradient(peers), mine), axis=[1, 2]) / ordered_pairs
 
 
@@ -62,7 +65,7 @@ def kl_to_fused(member_logit: tf.Tensor, fused_logit: tf.Tensor) -> tf.Tensor:
 
 def _kl(p_logit: tf.Tensor, q_logit: tf.Tensor) -> tf.Tensor:
     """KL(p || q) of two clicks by their log odds: p ln p/q + (1 - p) ln (1 - p)/(1 - q), by softplus alone."""
-    p = tf.sigmoid(p_logit)
     click = tf.math.softplus(-q_logit) - tf.math.softplus(-p_logit)
     none = tf.math.softplus(q_logit) - tf.math.softplus(p_logit)
-    return tf.maximum(p * click + (1 - p) * none, 0.0)  # rounding may leave a little below
+    both = tf.sigmoid(p_logit) * click + tf.sigmoid(-p_logit) * none
+    return tf.maximum(both, 0.0)  # rounding may leave a little below

@@ -18,9 +18,9 @@ from cetnet_keras.spec import (
 )
 
 FeatureBatch = Mapping[str, tf.Tensor]
-"""What a model is fed: ids int64, [B], or [B, T] padded with 0, or [B, parts] of a timestamp; numbers float32 [B] and
-vectors [B, n], each with `NAME/missing` [B]. Pretrained features are looked up by another's ids and are not in it. With
-`CONTEXT_ROW` [B], context features have a row a context, and only what reads them is repeated."""
+"""What a model is fed: ids int64, [B], or [B, T] padded with 0 at the end, or [B, parts] of a timestamp; numbers float32
+[B] and vectors [B, n], each with `NAME/missing` [B]. Pretrained features are looked up by another's ids and are not in
+it. With `CONTEXT_ROW` [B], context features have a row a context, and only what reads them is repeated."""
 
 CONTEXT_ROW = "/context_row"
 """Key of the row of the context features that each example has, [B] int32: many candidates are ranked for one context."""

@@ -24,7 +24,7 @@ def default_members(spec: DataSpec) -> list[MemberSpec]:
     Interformer needs a feature beside its sequences, and din stands in for it where there is none. Source: CETNet (arXiv
     2411.13700) pairs InterFormer and DHEN; the other pairs are our choice, and so are two things. Members without a norm
     get one of batches: from small embeddings they learn so slowly otherwise that the ensemble is done before them. And dhen
-    gets one layer without a cross: with some ten thousand rows the published two layers of {dot, cross} are the weaker.
+    gets one layer without a cross: with some ten thousand rows two layers of {dot, cross}, as by itself, are the weaker.
     """
     if not spec.of_type(SequenceFeature):
         types = ("dhen", "dcnv2")

@@ -16,7 +16,8 @@ class Fusion(tf.keras.layers.Layer):
 
     - paper: z = W [w_1 e_1 | ... | w_M e_M] + b, a linear readout of the weighted output embeddings;
     - sum: z = W (w_1 e_1 + ... + w_M e_M) + b, for output embeddings of one width.
-      Source: CETNet (arXiv 2411.13700), section 3.4 and table 4. The others are our choice:
+      Source: CETNet (arXiv 2411.13700), section 3.4 and, for the sum, table 4, which does not say whether it is weighted.
+      The others are our choice:
     - mixture: sigmoid(z) = sum_m w_m sigmoid(z_m); mean: the same with equal weights;
     - logit_mixture: z = sum_m w_m z_m; logit_mean: the same with equal weights;
     - gate: a mixture by weights softmax(G [e_1 | ... | e_M]) that are learned and not detached.

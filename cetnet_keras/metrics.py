@@ -100,9 +100,9 @@ def log_loss(labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike | N
     Returns:
         0 or more; NaN where no row counts or a probability is NaN.
     Raises:
-        ValueError: the arrays differ in length or a label is neither 0 nor 1.
+        ValueError: the arrays differ in length, a label is neither 0 nor 1, or a probability is below 0 or above 1.
     """
-    y, p, w = _checked(labels, probabilities, weights)
+    y, p, w = _of_probabilities(labels, probabilities, weights)
     p = np.clip(p, EPSILON, 1 - EPSILON)
     return float(np.average(-np.log(np.where(y == 1, p, 1 - p)), weights=w)) if w.sum() > 0 else np.nan
 
@@ -115,9 +115,9 @@ def calibration(labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike 
         probabilities: [n], of a click.
         weights: [n], 0 or more, how often a row counts; 1 if left out.
     Raises:
-        ValueError: the arrays differ in length or a label is neither 0 nor 1.
+        ValueError: the arrays differ in length, a label is neither 0 nor 1, or a probability is below 0 or above 1.
     """
-    y, p, w = _checked(labels, probabilities, weights)
+    y, p, w = _of_probabilities(labels, probabilities, weights)
     return float(w @ p / (w @ y)) if (w * y).any() else np.nan
 
 
@@ -133,9 +133,9 @@ def normalised_entropy(
     Returns:
         0 or more; NaN where one label alone counts or a probability is NaN.
     Raises:
-        ValueError: the arrays differ in length or a label is neither 0 nor 1.
+        ValueError: the arrays differ in length, a label is neither 0 nor 1, or a probability is below 0 or above 1.
     """
-    y, p, w = _checked(labels, probabilities, weights)
+    y, p, w = _of_probabilities(labels, probabilities, weights)
     rate = float(np.average(y, weights=w)) if w.sum() > 0 else 0.0
     return log_loss(y, p, w) / entropy(rate) if 0 < rate < 1 else np.nan
 
@@ -150,9 +150,9 @@ def expected_calibration_error(
 ) -> float:
     """Mean, over bins of rows, of |clicks predicted - clicks that happened| a row.
 
-    Bins have equal numbers of rows, by probability, equal probabilities in one bin: bins of equal width, as in Guo et al.
-    (arXiv 1706.04599), who have 15 too, hold all rows of a low click rate in one. Source: Nguyen and O'Connor 2015
-    (arXiv 1508.05154); that bins of few rows look worse than they are is true of any such figure.
+    Bins have equal numbers of rows, or sums of weights, by probability, equal probabilities in one bin: bins of equal
+    width, as in Guo et al. (arXiv 1706.04599), who have 15 too, hold all rows of a low click rate in one. Source: Nguyen
+    and O'Connor 2015 (arXiv 1508.05154); that bins of few rows look worse than they are is true of any such figure.
 
     Args:
         labels: [n], 1 for a click and 0 for none.
@@ -162,12 +162,14 @@ def expected_calibration_error(
     Returns:
         0 to 1; NaN where no row counts or a probability is NaN.
     Raises:
-        ValueError: the arrays differ in length or a label is neither 0 nor 1.
+        ValueError: the arrays differ in length, a label is neither 0 nor 1, or a probability is below 0 or above 1.
     """
-    y, p, w = _checked(labels, probabilities, weights)
+    y, p, w = _of_probabilities(labels, probabilities, weights)
     if not w.sum() > 0 or np.isnan(p).any():
         return np.nan
-    edges = np.sort(p)[np.arange(1, bins) * len(p) // bins]  # the first probability of each bin but the first
+    order = np.argsort(p)
+    firsts = np.searchsorted(np.cumsum(w[order]), np.arange(1, bins) * w.sum() / bins, side="right")
+    edges = p[order][np.minimum(firsts, len(p) - 1)]  # the first probability of each bin but the first
     which = np.searchsorted(edges, p, side="right")
     return float(np.abs(np.bincount(which, weights=w * (p - y), minlength=bins)).sum() / w.sum())
 
@@ -183,6 +185,18 @@ def _checked(
     if not np.isin(y, (0.0, 1.0)).all():
         raise ValueError(f"labels must be 0 or 1. Received: {y[~np.isin(y, (0.0, 1.0))][0]:g}")
     return y, v, w
+
+
+def _of_probabilities(
+    labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    y, p, w = _checked(labels, probabilities, weights)
+    outside = (p < 0) | (p > 1)  # NaN is neither
+    if outside.any():
+        raise ValueError(
+            f"probabilities must be from 0 to 1, which log odds are not. Received: {p[outside][0]:g}"
+        )
+    return y, p, w
 
 
 def _runs(codes: np.ndarray, scores: np.ndarray) -> np.ndarray:

@@ -56,7 +56,7 @@ class NormalisedEntropy(_Sums):
 
     def sums_of(self, y: tf.Tensor, p: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
         p = tf.clip_by_value(p, EPSILON, 1 - EPSILON)
-        loss = -tf.math.log(tf.where(y > 0.5, p, 1 - p))
+        loss = -y * tf.math.log(p) - (1 - y) * tf.math.log1p(-p)
         return tf.stack([tf.tensordot(w, loss, 1), tf.tensordot(w, y, 1), tf.reduce_sum(w)])
 
     def result(self) -> tf.Tensor:

@@ -15,7 +15,7 @@ class WeightAverage(tf.keras.callbacks.Callback):
     stopping keeps the best average, and whoever has the model after training. The n-th of the weights looked at has a
     share of 9 / (9 + n) in the average, which is so over about the last ninth of the training so far. The moving
     statistics of batch normalisation are averaged with the rest.
-    Source: Polyak and Juditsky 1992; the share is that of `tf.train.ExponentialMovingAverage(num_updates=n)`, taken
+    Source: Polyak and Juditsky 1992; the share is that of `tf.train.ExponentialMovingAverage(num_updates=n - 1)`, taken
     100 to 199 times an epoch and not at each step, so that no step costs more for a large table (our choice). Memory: two
     more copies of the weights, on the host.
 

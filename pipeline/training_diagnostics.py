@@ -24,7 +24,7 @@ class TableWatch:
         self._began = [row_marks(table) for _, _, table in _tables(model)]
 
     def health(self) -> list[TableHealth]:
-        """One entry a member and vocabulary, in their order. A member with two widths has two."""
+        """One entry a member and vocabulary, in their order. A member has one for each width and each embedding set."""
         return [
             _table_health(member, owner, table[rows], began[rows])
             for (member, layer, table), began in zip(_tables(self._model), self._began, strict=True)
@@ -33,10 +33,13 @@ class TableWatch:
 
 
 def _tables(model: CETNet) -> Iterator[tuple[str, FeatureEmbedding, np.ndarray]]:
+    """Each table, those of embedding sets apart: collapsed sets side by side would look less so than each is."""
     for name, member in zip(model.member_names, model.members, strict=True):
         for layer in member.submodules:
             if isinstance(layer, FeatureEmbedding) and layer.table is not None:
-                yield name, layer, tf.convert_to_tensor(layer.table.embeddings).numpy()
+                table = tf.convert_to_tensor(layer.table.embeddings).numpy()
+                for part in np.split(table, member.sets if layer is member.features else 1, axis=1):
+                    yield name, layer, part
 
 
 def _table_health(member: str, owner: str, table: np.ndarray, began: np.ndarray) -> TableHealth:

@@ -59,7 +59,7 @@ class Gating(tf.keras.layers.Layer):
 class MaskNet(tf.keras.layers.Layer):
     """MLP_lce(S * MLP_mask(S)): the columns of one behaviour, side by side, as one sequence of width d.
 
-    Source: InterFormer (arXiv 2411.09852). Each MLP is one linear layer: our choice.
+    Source: InterFormer (arXiv 2411.09852). Each MLP is one linear layer, and the mask starts near 1: our choice.
 
     Args:
         width: d, 1 or more.
@@ -137,7 +137,7 @@ class SequenceSummary(tf.keras.layers.Layer):
     """S_sum = Gating([S_CLS | S_PMA | S_recent]): a sequence in a fixed number of rows.
 
     S_CLS are the first tokens, which stand for the other features; S_PMA is what learned queries find; S_recent are the
-    last real tokens, zero where there are fewer. Source: InterFormer (arXiv 2411.09852).
+    last real tokens. Source: InterFormer (arXiv 2411.09852); zeros where there are fewer are our choice.
 
     Args:
         cls_rows: of S_CLS, which are the first `cls_rows` tokens.
@@ -192,7 +192,9 @@ class InterformerMember(Member):
     X_sum(l) = Gating(LCE(X(l))); S_sum(l) = SequenceSummary(S(l)); S(l+1) = PersonalisedAttention(S(l), X_sum(l));
     X(l+1) = MLP(Interaction([X(l) | S_sum(l)])). LCE mixes rows linearly, MLP is one Swish layer on each row.
     Source: InterFormer (arXiv 2411.09852), whose public results have 4 rows of X_sum, 2 queries and 2 recent tokens;
-    several behaviours that are not of one length have states of their own, and all sizes are our choice.
+    several behaviours that are not of one length have states of their own, and all sizes, linear LCE and one layer as MLP
+    are our choice. Hidden units are dropped in "dhen" and in the last MLP: with `dropout` the three interactions differ in
+    that, too.
 
     Args:
         layers: number of layers, 1 or more.

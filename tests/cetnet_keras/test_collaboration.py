@@ -53,6 +53,29 @@ def test_it_is_finite_never_negative_and_zero_at_agreement(z: np.ndarray) -> Non
     np.testing.assert_array_equal(symmetric_kl(np.repeat(z[:, :1], 4, axis=1)), [0, 0, 0])
 
 
+@settings(deadline=None, max_examples=50)
+@given(arrays(np.float32, (3, 4), elements=st.floats(-80, 80, width=32)), st.sampled_from(COLLABORATIONS))
+def test_clicks_and_none_are_alike_however_sure_the_members_are(z: np.ndarray, kind: str) -> None:
+    """Near 1 float32 has no numbers where it has many near 0."""
+    found, mirrored = (collaborative_loss(kind, logit, logit[:, 0]) for logit in (z, -z))
+    exact = kind == "symmetric_kl"  # the others are differences of logarithms
+    np.testing.assert_allclose(found, mirrored, rtol=1e-5 if exact else 1e-3, atol=1e-30 if exact else 1e-6)
+
+
+@pytest.mark.parametrize("kind", ["symmetric_kl", "one_way"])
+@pytest.mark.parametrize(
+    ("first", "second"), [(17.0, 1e4), (-17.0, -1e4), (20.0, 30.0), (-20.0, -30.0), (15.0, 16.0)]
+)
+def test_sure_members_that_differ_are_drawn_together(kind: str, first: float, second: float) -> None:
+    logit = np.array([[first, second]])
+    p, q = np.exp(-np.abs(logit[0]))  # of what the one nearer to 0 or 1 leaves, at these logits
+    tops = 1 / (1 + p), 1 / (1 + q)
+    expected = abs(p * tops[0] - q * tops[1]) * abs(first - second) / 2
+    found, fused = collaborative_loss(kind, tf.constant(logit, tf.float32), tf.zeros(1)), np.zeros(1)
+    np.testing.assert_allclose(found, [expected], rtol=1e-3)
+    assert np.abs(gradient(kind, logit, fused)[0]).max() > 1e-10
+
+
 @settings(deadline=None, max_examples=30)
 @given(st.permutations(range(4)))
 def test_the_order_of_the_members_does_not_matter(order: list[int]) -> None:

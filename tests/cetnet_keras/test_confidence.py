@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from cetnet_keras import ConfidenceWeight
+from cetnet_keras.confidence import CONFIDENCES
 
 LOGIT = np.array([[-3.0, 0.0, 0.5], [2.0, 2.0, -2.0], [0.1, -6.0, 9.0]])
 
@@ -31,6 +32,15 @@ def test_the_papers_weights_keep_their_bounds(members: int, seed: int) -> None:
     assert weight.numpy().max() <= 2 / (members + 1) + 1e-6
 
 
+@pytest.mark.parametrize("members", [2, 3, 5])
+def test_the_bounds_are_attained(members: int) -> None:
+    """By one that knows nothing among sure ones, and by one that is sure among those that know nothing."""
+    unsure, sure = np.full((1, members), 50.0), np.zeros((1, members))
+    unsure[0, 0], sure[0, 0] = 0, 50
+    weight, _ = ConfidenceWeight()(tf.constant(np.concatenate([unsure, sure]), tf.float32))
+    np.testing.assert_allclose(weight[:, 0], [1 / (2 * members - 1), 2 / (members + 1)], rtol=1e-5)
+
+
 def test_a_prior_is_added_and_a_temperature_divides(randomise: Callable[..., None]) -> None:
     layer = ConfidenceWeight(0.5, learned_temperature=True, learned_prior=True)
     logit = tf.constant(LOGIT, tf.float32)
@@ -46,7 +56,7 @@ def test_a_prior_is_added_and_a_temperature_divides(randomise: Callable[..., Non
 
 def test_temperature_and_prior_learn_and_the_members_do_not() -> None:
     layer, logit = (
-        ConfidenceWeight(learned_temperature=True, learned_prior=True),
+        ConfidenceWeight(0.5, learned_temperature=True, learned_prior=True),
         tf.constant(LOGIT, tf.float32),
     )
     with tf.GradientTape() as tape:
@@ -54,24 +64,63 @@ def test_temperature_and_prior_learn_and_the_members_do_not() -> None:
         total = tf.reduce_sum(layer(logit)[0][:, 0])
     to_logit, *to_variables = tape.gradient(total, [logit, *layer.trainable_variables])
     assert to_logit is None
-    assert len(to_variables) == 2 and all(np.abs(slope).max() > 1e-3 for slope in to_variables)
+    p, h = 1 / (1 + np.exp(-LOGIT)), 1e-5
+    confidence = p * np.log(p) + (1 - p) * np.log(1 - p)
+
+    def first(log_temperature: float, prior: np.ndarray) -> float:
+        return softmax(confidence / np.exp(log_temperature) + prior)[:, 0].sum()
+
+    none, cold = np.zeros(3), np.log(0.5)
+    by_temperature = (first(cold + h, none) - first(cold - h, none)) / (2 * h)
+    by_prior = [(first(cold, h * step) - first(cold, -h * step)) / (2 * h) for step in np.eye(3)]
+    assert [variable.name.split(":")[0].split("/")[-1] for variable in layer.trainable_variables] == [
+        "log_temperature",
+        "prior",
+    ]
+    np.testing.assert_allclose(to_variables[0], by_temperature, rtol=1e-3)
+    np.testing.assert_allclose(to_variables[1], by_prior, rtol=1e-3)
 
 
-def test_without_the_gradient_stop_the_weights_pull_at_the_members() -> None:
+@pytest.mark.parametrize("confidence", CONFIDENCES)
+def test_without_the_gradient_stop_the_weights_pull_at_the_members(confidence: str) -> None:
     logit, h = LOGIT.astype(np.float64), 1e-5
+    rate = 2 / 100
 
     def first(z: np.ndarray) -> np.ndarray:
         p = 1 / (1 + np.exp(-z))
-        return softmax(p * np.log(p) + (1 - p) * np.log(1 - p))[:, 0]
+        negative_entropy = p * np.log(p) + (1 - p) * np.log(1 - p)
+        of_rate = p * np.log(rate) + (1 - p) * np.log(1 - rate)
+        return softmax(negative_entropy - (of_rate if confidence == "base_rate" else 0))[:, 0]
 
     slopes = np.stack(
         [(first(logit + h * step) - first(logit - h * step)) / (2 * h) for step in np.eye(3)], axis=1
     )
-    single = tf.constant(logit, tf.float32)
+    single, layer = (
+        tf.constant(logit, tf.float32),
+        ConfidenceWeight(confidence=confidence, gradient_stop=False),
+    )
+    layer(single)
+    layer.observe(tf.constant(1.5), tf.constant(99.0))  # beside half a click of one row before them
     with tf.GradientTape() as tape:
         tape.watch(single)
-        total = tf.reduce_sum(ConfidenceWeight(gradient_stop=False)(single)[0][:, 0])
+        total = tf.reduce_sum(layer(single)[0][:, 0])
     np.testing.assert_allclose(tape.gradient(total, single), slopes, rtol=1e-3, atol=1e-5)
+
+
+@settings(deadline=None, max_examples=20)
+@given(arrays(np.float32, (4, 3), elements=st.floats(-1e4, 1e4, width=32)))
+@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
+@pytest.mark.parametrize("confidence", CONFIDENCES)
+def test_weights_and_their_gradients_are_finite_for_every_logit(
+    confidence: str, dtype: tf.DType, z: np.ndarray
+) -> None:
+    logit = tf.cast(z, dtype)
+    with tf.GradientTape() as tape:
+        tape.watch(logit)
+        weight, found = ConfidenceWeight(0.1, confidence=confidence, gradient_stop=False)(logit)
+    assert weight.dtype == found.dtype == tf.float32
+    assert np.isfinite(weight).all() and np.isfinite(found).all()
+    assert np.isfinite(tf.cast(tape.gradient([weight[:, 0], found], logit), tf.float32)).all()
 
 
 def test_confidence_by_the_base_rate_is_the_divergence_from_the_clicks_seen() -> None:

@@ -3,10 +3,12 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from random import Random
 
 import numpy as np
 import pytest
+import sklearn.calibration
 import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -66,7 +68,8 @@ def test_a_row_of_weight_n_counts_as_n_rows(rows: list[tuple[int, int, int]], da
     labels, scores, groups = np.array(rows).T
     weights = np.array(data.draw(st.lists(st.integers(0, 3), min_size=len(rows), max_size=len(rows))))
     p, again = 1 / (1 + np.exp(-scores)), np.repeat(np.arange(len(rows)), weights)
-    for metric in (auc, log_loss, calibration, normalised_entropy):
+    error_in_bins = partial(expected_calibration_error, bins=3)
+    for metric in (auc, log_loss, calibration, normalised_entropy, error_in_bins):
         found, expected = metric(labels, p, weights), metric(labels[again], p[again])
         np.testing.assert_allclose(found, expected, rtol=1e-12)
     by_group = group_auc(labels[again], p[again], groups[again])
@@ -81,6 +84,24 @@ def test_auc_and_log_loss_are_those_of_scikit_learn() -> None:
     assert auc(y, p) == pytest.approx(sklearn.metrics.roc_auc_score(y, p), rel=1e-12)
     clipped = np.clip(p.astype(np.float64), EPSILON, 1 - EPSILON)
     assert log_loss(y, p) == pytest.approx(sklearn.metrics.log_loss(y, clipped), rel=1e-9)
+
+
+def test_entropy_and_calibration_error_are_those_of_scikit_learn() -> None:
+    rng = np.random.default_rng(3)
+    p = rng.beta(1, 20, 15_000)
+    y = (rng.random(15_000) < p**1.2).astype(np.int64)
+    rate = np.full(15_000, y.mean())
+    entropy = sklearn.metrics.log_loss(y, p) / sklearn.metrics.log_loss(y, rate)
+    assert normalised_entropy(y, p) == pytest.approx(entropy, rel=1e-9)
+    clicked, promised = sklearn.calibration.calibration_curve(y, p, n_bins=15, strategy="quantile")
+    assert expected_calibration_error(y, p) == pytest.approx(np.abs(clicked - promised).mean(), rel=1e-9)
+
+
+@pytest.mark.parametrize("metric", [log_loss, calibration, normalised_entropy, expected_calibration_error])
+@pytest.mark.parametrize("wrong", [1.5, -2.0])
+def test_log_odds_are_no_probabilities(metric: Callable[..., float], wrong: float) -> None:
+    with pytest.raises(ValueError, match=rf"probabilities must be from 0 to 1.*Received: {wrong:g}"):
+        metric([1, 0], [0.5, wrong])
 
 
 def test_group_auc_of_many_groups_of_text() -> None:
@@ -119,8 +140,9 @@ def test_calibration_error_by_hand() -> None:
     y = np.array([0, 0, 1, 1, 0, 1])
     assert expected_calibration_error(y, p, bins=2) == pytest.approx((abs(0.3 - 1) + abs(1.9 - 2)) / 6)
     assert expected_calibration_error(y, p, bins=1) == pytest.approx(abs(2.2 - 3) / 6)
-    weight = np.array([1, 1, 0, 2, 1, 1])
-    assert expected_calibration_error(y, p, weight, bins=2) == pytest.approx((0.2 + abs(2.3 - 3)) / 6)
+    weight = np.array([1, 5, 1, 1])  # eight rows, of which the fifth, .2, begins the second bin
+    found = expected_calibration_error([1, 0, 0, 1], [0.1, 0.2, 0.3, 0.9], weight, bins=2)
+    assert found == pytest.approx((abs(0.1 - 1) + abs(1.0 + 0.3 + 0.9 - 1)) / 8)
     assert np.isnan(expected_calibration_error([], [])) and np.isnan(
         expected_calibration_error([1], [np.nan])
     )
@@ -137,10 +159,10 @@ def test_calibration_error_finds_what_the_ratio_does_not() -> None:
     rng = np.random.default_rng(2)
     truth = rng.beta(2, 20, 100_000)
     y = rng.random(100_000) < truth
-    sharper = 1 / (1 + np.exp(-2 * np.log(truth / (1 - truth))))
+    sharper = 1 / (1 + np.exp(-1.4 * np.log(truth / (1 - truth))))
     sharper *= y.sum() / sharper.sum()
     assert calibration(y, sharper) == pytest.approx(1)
-    assert expected_calibration_error(y, truth) < 0.005 < 0.02 < expected_calibration_error(y, sharper)
+    assert expected_calibration_error(y, truth) < 0.005 < 0.015 < expected_calibration_error(y, sharper)
 
 
 @pytest.mark.parametrize("labels", [[0, 0, 0], [1, 1, 1], []])

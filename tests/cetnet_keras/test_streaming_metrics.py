@@ -1,4 +1,4 @@
-"""Metrics that grow batch by batch give what the exact ones give of all rows at once."""
+"""Metrics that grow batch by batch give what the exact ones give of all rows at once, in bins of their own."""
 
 from typing import Any
 
@@ -54,6 +54,12 @@ def test_one_label_alone_has_no_entropy_and_no_click_no_ratio() -> None:
     for metric in (CalibrationRatio(), NormalisedEntropy()):
         metric.update_state([0.0, 0.0], [0.1, 0.2])
         assert np.isnan(metric.result())
+
+
+def test_predicting_the_rate_of_soft_labels_says_no_more_than_the_rate() -> None:
+    metric = NormalisedEntropy()
+    metric.update_state([0.4, 0.4], [0.4, 0.4])
+    assert float(metric.result()) == pytest.approx(1)
 
 
 def test_too_few_bins_are_refused() -> None:

@@ -120,6 +120,18 @@ def test_histograms_of_one_range_hold_every_value() -> None:
     assert (first.counts, second.counts) == ([1, 2, 0, 0], [0, 0, 0, 1])
 
 
+def test_embedding_sets_are_watched_each_by_itself(spec: DataSpec) -> None:
+    member = {"type": "multi_embedding", "embedding_dim": 4, "sets": 2, "hidden": [8], "cross_layers": 1}
+    model = CETNet(spec, SIZES, [member])
+    table = model.members[0].features.table
+    assert table is not None
+    rows, row = len(table.get_weights()[0]), np.array([1.0, 2, 3, 4])
+    collapsed = np.outer(np.arange(1, rows + 1), row), np.outer(np.arange(rows, 0, -1), row[::-1])
+    table.set_weights([np.concatenate(collapsed, axis=1)])
+    found = [table for table in TableWatch(model).health() if table.feature == "user"]
+    assert [(table.width, pytest.approx(table.abundance, rel=1e-4)) for table in found] == [(4, 1.0)] * 2
+
+
 def test_tables_are_watched_by_member_and_vocabulary(spec: DataSpec) -> None:
     members: list[dict[str, Any]] = [
         {"type": "dcnv2", "embedding_dim": 4, "hidden": [32], "cross_layers": 1},

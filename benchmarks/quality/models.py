@@ -12,10 +12,7 @@ from cetnet_keras.spec.base import LocatedError, SpecModel
 UNIFORM = {"type": "paper", "temperature": 1e6}  # a softmax of all but equal numbers
 DETACHED = {"type": "logit_mean", "detach_members": True}
 WEIGHED = {"type": "logit_mixture", "detach_members": True}
-RECIPES = (
-    "cetnet-paper",
-    "cetnet",
-)  # the paper's, and ours; the longer name first, for others begin with them
+RECIPES = ("cetnet-paper", "cetnet")  # the paper's, and ours
 ALONE = {"fusion": DETACHED}  # a member with its own loss
 WAYS: dict[str, dict[str, Any]] = {
     # the paper's recipe, and what its table 3 leaves out of it
@@ -75,7 +72,7 @@ class Models(SpecModel):
     )
     others: dict[str, list[str | MemberSpec]] = Field(
         default_factory=dict,
-        description="further ensembles, trained as the recipe that their names begin with",
+        description="further ensembles, trained in the way whose name theirs begin with, the longest of WAYS",
     )
     sizes: Sizes | None = None
 
@@ -86,8 +83,8 @@ class Models(SpecModel):
         if self.sizes is not None:
             places["sizes",] = [self.sizes.member, self.sizes.multi_embedding]
         for ensemble in self.others:
-            if not ensemble.startswith(RECIPES):
-                expected = f"expected a name that begins with one of {', '.join(RECIPES)}"
+            if not ensemble.startswith(tuple(WAYS)):
+                expected = f"expected a name that begins with one of {', '.join(WAYS)}"
                 raise LocatedError(("others", ensemble), expected)
         for place, names in places.items():
             for name in names:
@@ -101,7 +98,8 @@ class Models(SpecModel):
         found = {name: self._model([name], ALONE) for name in self.members}
         found |= {name: self._model(self.pair, way) for name, way in WAYS.items()}
         for name, names in self.others.items():
-            found[name] = self._model(names, WAYS[next(r for r in RECIPES if name.startswith(r))])
+            way = max((way for way in WAYS if name.startswith(way)), key=len)
+            found[name] = self._model(names, WAYS[way])
         return found | self._at_each_size()
 
     def _at_each_size(self) -> dict[str, ModelSpec]:

@@ -140,13 +140,13 @@ def test_models_of_unknown_members_are_refused(tmp_path: Path) -> None:
         load_models(path)
 
 
-def test_further_ensembles_are_trained_as_the_recipe_that_their_names_begin_with(tmp_path: Path) -> None:
+def test_further_ensembles_are_trained_in_the_way_that_their_names_begin_with(tmp_path: Path) -> None:
     path = tmp_path / "models.yaml"
     text = "training: {{}}\nmembers:\n  a: {{type: dcnv2}}\n  b: {{type: din}}\npair: [a, b]\nothers:\n  {}: [a, a]\n"
-    for name, recipe in (("cetnet-paper-twins", "cetnet-paper"), ("cetnet-twins", "cetnet")):
+    for name, way in (("cetnet-paper-twins", "cetnet-paper"), ("cetnet-twins", "cetnet")):
         path.write_text(text.format(name))
         models = load_models(path)
-        twins, pair = models[name], models[recipe]
+        twins, pair = models[name], models[way]
         assert (twins.fusion, twins.collaboration) == (pair.fusion, pair.collaboration)
     path.write_text(text.format("twins"))
     with pytest.raises(

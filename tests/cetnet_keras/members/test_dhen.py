@@ -1,6 +1,6 @@
 """DHEN: each interaction and the layer against their formulas (arXiv 2203.11014) in float64."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +86,22 @@ def normalised(x: np.ndarray) -> np.ndarray:
     return (x - x.mean(axis=-1, keepdims=True)) / np.sqrt(x.var(axis=-1, keepdims=True) + 1e-5)
 
 
+def layered(
+    x: np.ndarray, rows: int, kinds: Sequence[str], ensemble: str, weights: dict[str, np.ndarray]
+) -> np.ndarray:
+    """X(l+1) of X(l), by the weights of the layer, which are named as below it."""
+    outputs = [
+        REFERENCE[kind](x, rows, [w for name, w in weights.items() if name.startswith(f"{kind}_{i}/")])
+        for i, kind in enumerate(kinds)
+    ]
+    if ensemble == "sum" or len(kinds) == 1:
+        together = np.sum(outputs, axis=0)
+    else:
+        together = along_rows(np.concatenate(outputs, axis=1), weights["ensemble/kernel:0"])
+    shortcut = x if rows == x.shape[1] else along_rows(x, weights["shortcut/kernel:0"])
+    return normalised(together + shortcut) * weights["norm/gamma:0"] + weights["norm/beta:0"]
+
+
 @pytest.mark.parametrize("ensemble", ["concat", "sum"])
 @pytest.mark.parametrize("rows", [4, 3])
 def test_layer_normalises_ensemble_plus_shortcut(
@@ -97,21 +113,26 @@ def test_layer_normalises_ensemble_plus_shortcut(
     weights = {
         variable.name.split("/", 1)[1]: variable.numpy().astype(np.float64) for variable in layer.variables
     }
-    outputs = [
-        dot(X, rows, [weights["dot_0/map/kernel:0"], weights["dot_0/map/bias:0"]]),
-        linear(X, rows, [weights["linear_1/mix/kernel:0"]]),
-    ]
-    if ensemble == "sum":
-        together = outputs[0] + outputs[1]
-    else:
-        together = along_rows(np.concatenate(outputs, axis=1), weights["ensemble/kernel:0"])
-    shortcut = X if rows == 4 else along_rows(X, weights["shortcut/kernel:0"])
-    expected = normalised(together + shortcut) * weights["norm/gamma:0"] + weights["norm/beta:0"]
+    expected = layered(X, rows, ["dot", "linear"], ensemble, weights)
     np.testing.assert_allclose(layer(X), expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("layers", "kinds", "rows", "ensemble"),
+    [
+        (1, ["linear"], None, "concat"),
+        (2, ["dot", "cross"], None, "concat"),
+        (2, ["dot", "cross"], None, "sum"),
+        (2, ["dot", "cross"], 4, "concat"),
+    ],
+)
 def test_member_stacks_fields_one_row_of_numbers_and_sequence_means(
-    make_spec: Callable[..., DataSpec], randomise: Callable[..., None]
+    layers: int,
+    kinds: Sequence[str],
+    rows: int | None,
+    ensemble: str,
+    make_spec: Callable[..., DataSpec],
+    randomise: Callable[..., None],
 ) -> None:
     spec = make_spec(
         {
@@ -129,7 +150,8 @@ def test_member_stacks_fields_one_row_of_numbers_and_sequence_means(
         "price": np.array([1.5, 0.0], np.float32),
         "price/missing": np.array([0.0, 1.0], np.float32),
     }
-    member = DhenMember(spec, {"item": 4}, embedding_dim=2, layers=1, interactions=["linear"], hidden=[3])
+    options = {"layers": layers, "interactions": kinds, "rows": rows, "ensemble": ensemble}
+    member = DhenMember(spec, {"item": 4}, embedding_dim=2, hidden=[3], **options)
     member(batch)
     randomise(member)
     weights = {
@@ -140,10 +162,11 @@ def test_member_stacks_fields_one_row_of_numbers_and_sequence_means(
     dense = numbers @ weights["rows/numbers/kernel:0"] + weights["rows/numbers/bias:0"]
     mean = np.stack([(table[2] + table[1]) / 2, np.zeros(2)])
     x = np.stack([table[[1, 3]], dense, mean], axis=1)  # [B, 3, 2]
-    x = along_rows(x, weights["layer_0/linear_0/mix/kernel:0"]) + x
-    x = normalised(x) * weights["layer_0/norm/gamma:0"] + weights["layer_0/norm/beta:0"]
+    for name in (f"layer_{layer}/" for layer in range(layers)):
+        own = {key.removeprefix(name): weight for key, weight in weights.items() if key.startswith(name)}
+        x = layered(x, rows or 3, kinds, ensemble, own)
     kernel, bias = (weight for name, weight in weights.items() if name.startswith("mlp/"))
-    expected = np.maximum(x.reshape(2, 6) @ kernel + bias, 0)
+    expected = np.maximum(x.reshape(2, -1) @ kernel + bias, 0)
     np.testing.assert_allclose(member(batch).embedding, expected, rtol=1e-3, atol=1e-3)
 
 

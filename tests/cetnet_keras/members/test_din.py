@@ -66,36 +66,54 @@ def test_contract_of_the_attention(assert_layer_contract: Callable[..., None], t
     assert_layer_contract(LocalActivation([3], softmax=True, name="attention"), INPUTS, tmp_path)
 
 
+@pytest.mark.parametrize("softmax", [False, True])
 def test_member_reads_fields_numbers_attended_and_other_behaviours(
-    make_spec: Callable[..., DataSpec], randomise: Callable[..., None]
+    softmax: bool, make_spec: Callable[..., DataSpec], randomise: Callable[..., None]
 ) -> None:
     spec = make_spec(
         {
             "item": {"type": "categorical", "role": "candidate"},
             "words": {"type": "sequence"},
-            "items": {"type": "sequence", "vocabulary": "item"},
+            "items": {"type": "sequence", "vocabulary": "item", "align": "seen"},
+            "shops": {"type": "sequence", "vocabulary": "shop", "align": "seen"},
+            "bought": {"type": "sequence", "vocabulary": "item"},
+            "shop": {"type": "categorical", "role": "candidate"},
             "age": {"type": "numeric"},
         }
     )
-    member = DinMember(spec, {"item": 4, "words": 3}, embedding_dim=2, hidden=[3], attention_hidden=[3])
+    options = {"hidden": [8], "attention_hidden": [3], "attention_softmax": softmax}
+    member = DinMember(spec, {"item": 4, "words": 3, "shop": 5}, embedding_dim=2, **options)
+    places, rng = np.arange(22), np.random.default_rng(1)
+    seen = places < np.array([[22], [3], [0]])
+    named = seen & (places != 1)  # of the second token the shop alone is known
     batch = {
-        "item": np.array([1, 3]),
-        "words": np.array([[1, 2], [3, 0]]),
-        "items": np.array([[2, 1, 0], [0, 0, 0]]),
-        "age": np.array([0.5, -2.0], np.float32),
-        "age/missing": np.array([0.0, 1.0], np.float32),
+        "item": np.array([1, 3, 2]),
+        "shop": np.array([5, 2, 1]),
+        "words": np.array([[1, 2], [3, 0], [0, 0]]),
+        "items": rng.integers(1, 5, (3, 22)) * named,
+        "shops": rng.integers(1, 6, (3, 22)) * seen,
+        "bought": np.array([[2, 1, 0], [0, 0, 0], [4, 4, 1]]),
+        "age": np.array([0.5, -2.0, 1.0], np.float32),
+        "age/missing": np.array([0.0, 1.0, 0.0], np.float32),
     }
     member(batch)
     randomise(member)
-    weights = [weight.astype(np.float64) for weight in member.get_weights()]
-    table, attention, kernel, bias = (
-        weights[0],
-        weights[3:7],
-        *weights[7:],
-    )  # weights 1 and 2 are the projection's
-    item, tokens = table[[1, 3]], table[batch["items"]]
-    attended = interest(item, tokens, batch["items"] > 0, attention)
-    words = np.stack([(table[5] + table[6]) / 2, table[7]])  # the words' rows lie behind those of the 4 items
+    weights = {v.name.split("/", 1)[1]: v.numpy().astype(np.float64) for v in member.variables}
+
+    def part(name: str) -> list[np.ndarray]:
+        return [value for key, value in weights.items() if key.startswith(f"{name}/")]
+
+    def rows(name: str, before: int) -> np.ndarray:
+        return padded[np.where(batch[name] > 0, batch[name] + before, 0)]
+
+    padded = weights["features/embeddings:0"] * (np.arange(13) > 0)[:, np.newaxis]
+    words, item, shop = rows("words", 4), rows("item", 0), rows("shop", 7)  # the order of the vocabularies
+    mean = words.sum(axis=1) / np.maximum((batch["words"] > 0).sum(axis=1, keepdims=True), 1)
     numbers = np.stack([batch["age"], batch["age/missing"]], axis=1)
-    expected = np.maximum(np.concatenate([item, numbers, words, attended], axis=1) @ kernel + bias, 0)
+    both, columns = np.concatenate([item, shop], axis=1), [rows("items", 0), rows("shops", 7)]
+    attended = interest(both, np.concatenate(columns, axis=2), seen, part("attention_1"), softmax)
+    bought = interest(item, rows("bought", 0), batch["bought"] > 0, part("attention_2"), softmax)
+    kernel, bias = part("mlp")
+    together = np.concatenate([item, shop, numbers, mean, attended, bought], axis=1)
+    expected = np.maximum(together @ kernel + bias, 0)
     np.testing.assert_allclose(member(batch).embedding, expected, rtol=1e-4, atol=1e-5)

@@ -49,7 +49,10 @@ def refined(x: np.ndarray, attended: np.ndarray, w: dict[str, np.ndarray]) -> np
 
 def interests(layer: MultiInterest, query: np.ndarray, history: np.ndarray) -> np.ndarray:
     """All heads' interests of one history [T, n] without padding."""
-    every = {v.name.split("/", 1)[1].split(":")[0]: v.numpy().astype(np.float64) for v in layer.variables}
+    every = {
+        v.name.split(f"{layer.name}/", 1)[1].split(":")[0]: v.numpy().astype(np.float64)
+        for v in layer.variables
+    }
 
     def part(name: str) -> dict[str, np.ndarray]:
         return {
@@ -88,6 +91,46 @@ def test_each_head_calls_up_an_interest_of_its_own(position_dim: int, randomise:
         expected = interests(layer, QUERY[row], TOKENS[row, :length])
         np.testing.assert_allclose(found[row], expected, rtol=1e-3, atol=1e-4)
     np.testing.assert_array_equal(found[2], np.zeros(8))
+
+
+def test_member_reads_fields_numbers_interests_and_other_behaviours(
+    make_spec: Callable[..., DataSpec], randomise: Callable[..., None]
+) -> None:
+    spec = make_spec(
+        {
+            "item": {"type": "categorical", "role": "candidate"},
+            "words": {"type": "sequence"},
+            "items": {"type": "sequence", "vocabulary": "item", "max_length": 30},
+            "bought": {"type": "sequence", "vocabulary": "item", "max_length": 3},
+            "age": {"type": "numeric"},
+        }
+    )
+    options = {"hidden": [8], "heads": 2, "attention_hidden": [8], "position_dim": 2}
+    member = DminMember(spec, {"item": 4, "words": 3}, embedding_dim=4, **options)
+    lengths, rng = {"items": [22, 3, 0], "bought": [0, 1, 3], "words": [2, 0, 1]}, np.random.default_rng(1)
+    batch = {
+        name: rng.integers(1, 4, (3, max(own))) * (np.arange(max(own)) < np.array(own)[:, np.newaxis])
+        for name, own in lengths.items()
+    }
+    batch |= {
+        "item": np.array([1, 3, 4]),
+        "age": np.array([0.5, -2.0, 1.0], np.float32),
+        "age/missing": np.array([0.0, 1.0, 0.0], np.float32),
+    }
+    member(batch)
+    randomise(member)
+    weights = {v.name.split("/", 1)[1]: v.numpy().astype(np.float64) for v in member.variables}
+    table, expected = weights["features/embeddings:0"], []
+    kernel, bias = (value for key, value in weights.items() if key.startswith("mlp/"))
+    for b, item in enumerate(table[batch["item"]]):
+        parts = [item, [batch["age"][b], batch["age/missing"][b]]]
+        words = table[batch["words"][b, : lengths["words"][b]] + 4]  # behind the rows of the 4 items
+        parts.append(words.mean(axis=0) if len(words) else np.zeros(4))
+        for name, layer in zip(("items", "bought"), member._interests, strict=True):
+            history = table[batch[name][b, : lengths[name][b]]]
+            parts.append(interests(layer, item, history) if len(history) else np.zeros(8))
+        expected.append(relu(np.concatenate(parts) @ kernel + bias))
+    np.testing.assert_allclose(member(batch).embedding, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_a_token_sees_none_after_it(randomise: Callable[..., None]) -> None:

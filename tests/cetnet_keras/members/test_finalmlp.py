@@ -51,8 +51,9 @@ def test_the_bilinear_form_is_the_sum_over_heads_and_pairs(randomise: Callable[.
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("second_context", [[], ["item"]])
 def test_member_gates_by_its_contexts(
-    make_spec: Callable[..., DataSpec], randomise: Callable[..., None]
+    second_context: list[str], make_spec: Callable[..., DataSpec], randomise: Callable[..., None]
 ) -> None:
     member = FinalMlpMember(
         make_spec(FEATURES),
@@ -62,12 +63,14 @@ def test_member_gates_by_its_contexts(
         second_hidden=[6],
         gate_hidden=[5],
         context=["user"],
+        second_context=second_context,
         heads=2,
     )
     member(BATCH)
     randomise(member)
     w = {v.name.split("/", 1)[1]: v.numpy().astype(np.float64) for v in member.variables}
-    table, context_table = w["features/embeddings:0"], w["context/embeddings:0"]
+    table, context = w["features/embeddings:0"], w["context/embeddings:0"][[1, 2]]
+    second = w["second_context/embeddings:0"][[1, 3]] if second_context else w["second_gate/context:0"]
     seen = np.stack([(table[4] + table[3]) / 2, np.zeros(3)])
     numbers = np.stack([BATCH["age"], BATCH["age/missing"]], axis=1)
     x = np.concatenate([table[[1, 2]], table[[3, 5]], numbers, seen], axis=1)
@@ -76,12 +79,12 @@ def test_member_gates_by_its_contexts(
         return [value for key, value in w.items() if key.startswith(f"{name}/")]
 
     streams = []
-    for name, stream, context in (
-        ("gate", "stream", context_table[[1, 2]]),
-        ("second_gate", "second_stream", w["second_gate/context:0"]),
+    for name, stream, row in (
+        ("gate", "stream", context),
+        ("second_gate", "second_stream", second),
     ):
         hidden, bias, last, last_bias = [value for value in part(name) if value.shape != (1, 3)]
-        gate = 2 * sigmoid(relu(context @ hidden + bias) @ last + last_bias)
+        gate = 2 * sigmoid(relu(row @ hidden + bias) @ last + last_bias)
         kernel, bias = part(stream)
         streams.append(relu((x * gate) @ kernel + bias))
     output = member(BATCH)

@@ -38,7 +38,7 @@ def _tables(model: CETNet) -> Iterator[tuple[str, FeatureEmbedding, np.ndarray]]
         for layer in member.submodules:
             if isinstance(layer, FeatureEmbedding) and layer.table is not None:
                 table = tf.convert_to_tensor(layer.table.embeddings).numpy()
-                for part in np.split(table, member.sets if layer is member.features else 1, axis=1):
+                for part in np.split(table, member.embedding_sets if layer is member.features else 1, axis=1):
                     yield name, layer, part
 
 

@@ -46,7 +46,7 @@ class Member(tf.keras.layers.Layer):
         ValueError: what a subclass returns is no tensor, or has the wrong number of axes.
     """
 
-    sets = 1  # embedding sets, side by side in the rows of `features`
+    embedding_sets = 1  # side by side in the rows of `features`
 
     def __init__(
         self,

@@ -72,7 +72,7 @@ class MultiEmbeddingMember(Member):
                 raise ValueError(f"`{name}` must be 1 or more. Received: {name}={value!r}")
         super().__init__(spec, vocabulary_sizes, embedding_dim * sets, **kwargs)
         self.embedding_dim = embedding_dim
-        self.interaction, self.sets = interaction, sets
+        self.interaction, self.sets, self.embedding_sets = interaction, sets, sets
         self.hidden, self.cross_layers = tuple(hidden), cross_layers
         crosses = cross_layers if interaction == "dcnv2" else 0
         self._crosses = [  # set by set; Keras does not save lists of lists

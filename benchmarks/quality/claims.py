@@ -9,12 +9,8 @@ from benchmarks.quality.results import Run, Runs, Scores, alone, naive_ensembles
 
 PEERS = "fuxictr-"
 LARGER = ("cetnet-3", "cetnet-20", "cetnet-3-20")  # of more members, and of wider ones
-SMALLER = (
-    "cetnet-small",
-    "cetnet-6",
-    "cetnet-paper-small",
-    "paper-without-own-tables-small",
-)  # of narrower members
+# of narrower members
+SMALLER = ("cetnet-small", "cetnet-6", "cetnet-paper-small", "paper-without-own-tables-small")
 HALF = (2, 2.5)  # how much larger a single model is that a smaller ensemble is compared with, from and below
 SAME_SIZE = 0.01  # how far apart two embedding sizes may be and still be called equal
 

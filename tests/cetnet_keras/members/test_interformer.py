@@ -265,3 +265,13 @@ def test_contracts_of_its_layers(assert_layer_contract: Callable[..., None], tmp
     ):
         (tmp_path / layer.name).mkdir()
         assert_layer_contract(layer, inputs, tmp_path / layer.name)
+
+
+def test_several_behaviours_have_states_of_their_own(make_spec: Callable[..., DataSpec]) -> None:
+    item = {"type": "categorical", "role": "candidate"}
+    spec = make_spec({"item": item, "clicks": {"type": "sequence"}, "buys": {"type": "sequence"}})
+    member = InterformerMember(spec, {"item": 4, "clicks": 3, "buys": 3}, embedding_dim=4, hidden=[3])
+    batch = {"item": np.array([1]), "clicks": np.array([[1, 2, 3]]), "buys": np.array([[2]])}
+    one = member(batch).logit
+    other = member(batch | {"buys": np.array([[1]])}).logit
+    assert abs(float(one[0] - other[0])) > 0

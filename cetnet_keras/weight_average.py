@@ -20,22 +20,30 @@ class WeightAverage(tf.keras.callbacks.Callback):
     more copies of the weights, on the host.
 
     Args:
-        steps: training steps of an epoch.
+        steps: training steps of an epoch. An epoch that has too few for that is looked at when it ends.
+
+    Raises:
+        ValueError: `steps` is less than 1.
     """
 
     def __init__(self, steps: int) -> None:
         super().__init__()
+        if steps < 1:
+            raise ValueError(f"WeightAverage: steps, those of an epoch: found {steps}, expected 1 or more")
         self._every = max(1, steps // _SAMPLES)
         self._step = self._seen = 0
+        self._looked = False  # in this epoch
         self._average: list[np.ndarray] = []
         self._latest: list[np.ndarray] | None = None  # while the average is in the model
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self._step += 1
-        if self._step % self._every:
-            return
+        if self._step % self._every == 0:
+            self._look()
+
+    def _look(self) -> None:
         latest = self._values()
-        self._seen += 1
+        self._seen, self._looked = self._seen + 1, True
         share = 9 / (9 + self._seen)
         # new arrays each time: variables, and whoever read them, can hold on to the memory of what was assigned
         self._average = [
@@ -43,11 +51,13 @@ class WeightAverage(tf.keras.callbacks.Callback):
         ]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if self._seen:
-            self._latest = self._values()
-            self._assign(self._average)
+        if not self._looked:  # the epoch is shorter than was said
+            self._look()
+        self._latest = self._values()
+        self._assign(self._average)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._looked = False
         if self._latest is not None:
             self._assign(self._latest)
             self._latest = None

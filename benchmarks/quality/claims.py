@@ -37,10 +37,11 @@ def claims(runs: Runs) -> Iterator[Claim]:
     """The claims (a) to (g) that the runs of a data set can speak to.
 
     (a) fused is better than each member alone, at its own width and at twice that, and than each peer; (b) than the naive
-    ensemble of the same members, and than the same members on one table; (c) than two copies of one architecture; (d) than
-    without the pull; (e) confidence is better than equal weights, than a learned gate and than weights that are not
-    detached; (f) fused is better than the multi-embedding model of its size, also with copies of one architecture, and no
-    worse than a single model of twice its size; (g) a member in the ensemble is no worse than alone.
+    ensemble of the same members, and than the same members on one table, of a member's size or of theirs together; (c)
+    than two copies of one architecture; (d) than without the pull; (e) confidence is better than equal weights, than a
+    learned gate and than weights that are not detached; (f) fused is better than the multi-embedding model of its size,
+    also with copies of one architecture, and no worse than a single model of twice its size; (g) a member in the ensemble
+    is no worse than alone.
     Raises ValueError where sides that should be of one embedding size are not.
     """
     sides = {name: _side(name, seeds) for name, seeds in runs.items()}
@@ -70,6 +71,7 @@ def claims(runs: Runs) -> Iterator[Claim]:
             if single and HALF[0] <= side.size / small.size < HALF[1]:
                 yield Claim("f", small, side, or_equal=True)
     yield from _against(sides, "b", "cetnet-paper", "paper-without-own-tables")
+    yield from _against(sides, "b", "cetnet-paper", "paper-without-own-tables-wide", same_size=True)
     for rival in (
         "paper-without-confidence",
         "paper-without-stop",

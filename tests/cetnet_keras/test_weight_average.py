@@ -93,3 +93,23 @@ def test_an_epoch_is_looked_at_a_hundred_times_however_long(
     for step in range(300):
         average.on_train_batch_end(step)
     assert average._seen == 100
+
+
+def test_epochs_shorter_than_was_said_are_looked_at_when_they_end(
+    spec: DataSpec, sizes: dict[str, int], make_batch: Callable[..., Batch]
+) -> None:
+    model = CETNet(spec, sizes, [{"type": "mlp", "embedding_dim": 4, "hidden": [4]}])
+    model.compile(LazyAdam(0.05))
+    batch, written = make_batch(spec, sizes, rows=6), WriteDown()
+    label = np.array([0, 1, 0, 1, 1, 0], np.float32)
+    callbacks = [WeightAverage(100_000), written]
+    model.fit(batch, label, batch_size=2, epochs=2, callbacks=callbacks, verbose=0)
+    first, last = written.steps[2], written.steps[-1]
+    assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(first, last, strict=True))
+    for found, a, b in zip(written.ends[-1], first, last, strict=True):
+        np.testing.assert_allclose(found, a + (b - a) * 9 / 11, rtol=1e-4, atol=1e-6)
+
+
+def test_an_epoch_has_steps() -> None:
+    with pytest.raises(ValueError, match="found 0, expected 1 or more"):
+        WeightAverage(0)

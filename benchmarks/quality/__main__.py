@@ -22,6 +22,8 @@ from benchmarks.quality.training import train_once
 from cetnet_keras.spec import ModelSpec
 from pipeline.code_digest import code_digest
 
+QUICK_MODELS = ["finalmlp", "finalnet", "cetnet-paper", "cetnet"]  # two members alone and in both recipes
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(
@@ -35,21 +37,27 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--output", type=Path, default=Path("runs/quality"))
     parser.add_argument(
-        "--quick", action="store_true", help="one set, one seed, one epoch: to see that it works"
+        "--quick", action="store_true", help="one set, seed and epoch, four models: to see that it works"
     )
     parser.add_argument(
         "--tables-only", action="store_true", help="train nothing, write the tables of what is there"
     )
     arguments = parser.parse_args()
     logging.set_verbosity(logging.INFO)  # of each evaluation
-    sets, seeds, output, kept = arguments.sets, arguments.seeds, arguments.output, HERE
+    sets, models, seeds = arguments.sets, arguments.models, arguments.seeds
+    output, kept = arguments.output, HERE
     if arguments.quick:
         sets, seeds, output = QUICK_SETS, QUICK_SEEDS, output / "quick"
-        kept = output
+        kept, models = output, models or QUICK_MODELS
+    for name in sets:
+        known = models_of(name, arguments.quick)
+        if unknown := [model for model in models or [] if model not in known]:
+            found, expected = ", ".join(unknown), ", ".join(known)
+            parser.error(f"--models: found {found}, expected some of {name}'s: {expected}")
     code = code_digest()  # now: a sweep takes days, and the sources may change under it
     for name in sets:
         if not arguments.tables_only:
-            train_all(name, arguments.data, arguments.models, seeds, output / name, arguments.quick, code)
+            train_all(name, arguments.data, models, seeds, output / name, arguments.quick, code)
     sections = [(HERE / "head.md").read_text(encoding="utf-8")]
     for name in DATA_SETS:
         path = kept / "measured" / f"{name}.json"

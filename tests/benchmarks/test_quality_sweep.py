@@ -13,6 +13,7 @@ from benchmarks.quality.__main__ import settings
 from benchmarks.quality.data_sets import DATA_SETS, DataSet, prepared
 from benchmarks.quality.models import WAYS, load_models
 from benchmarks.quality.peers import rows as peer_rows
+from benchmarks.quality.peers.settings import QUICK_SETS
 from benchmarks.quality.run_file import data_digest, is_of, settings_of_run
 from benchmarks.transformed_rows import Rows
 from cetnet_keras.errors import InputError
@@ -104,6 +105,26 @@ def test_a_sweep_trains_again_where_the_data_spec_has_changed(
     found = json.loads((tmp_path / "out" / "dcn" / "1.json").read_text())
     assert found["data"] == data_digest(small) and found["code"] == "c"
     assert {"dcn": settings_of_run(found)} == sweep.settings_of("small", quick=False)
+
+
+def test_a_model_that_a_set_does_not_have_is_said_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["sweep", "--data", str(tmp_path), "--sets", "frappe_x1", "--models", "finalmlp", "dien"]
+    monkeypatch.setattr("sys.argv", argv)
+    with pytest.raises(SystemExit, match="2"):
+        sweep.main()
+    assert (
+        "--models: found dien, expected some of frappe_x1's: finalmlp, finalnet, dcnv2"
+        in capsys.readouterr().err
+    )
+
+
+def test_a_quick_sweep_trains_a_pair_alone_and_together() -> None:
+    known = sweep.models_of(QUICK_SETS[0], quick=True)
+    *alone, paper, ours = (known[name] for name in sweep.QUICK_MODELS)
+    assert all(model.training.epochs == 1 for model in (*alone, paper, ours))
+    assert [member for model in alone for member in model.members or []] == paper.members == ours.members
 
 
 OF_SETS = {

@@ -48,6 +48,16 @@ class _Seen(NamedTuple):
     loss_sums: tf.Tensor  # [parts of the loss] float32
 
 
+def _one_column(name: str, values: Any) -> tf.Tensor:
+    """Values [B] or [B, 1] as [B]; ValueError for others."""
+    if isinstance(values, Mapping):
+        raise ValueError(f"`{name}` must be one tensor [B]. Received: a dict of {', '.join(values)}")
+    values = tf.convert_to_tensor(values)
+    if values.shape.rank is not None and values.shape[1:].as_list() not in ([], [1], [None]):
+        raise ValueError(f"`{name}` must be one tensor [B]. Received: the shape {tuple(values.shape)}")
+    return tf.reshape(values, [-1])
+
+
 @tf.keras.utils.register_keras_serializable(package="cetnet")
 class CETNet(tfrs.Model):
     """Collaborative Ensemble Training Network: several CTR models in one, and one fused CTR.
@@ -79,7 +89,8 @@ class CETNet(tfrs.Model):
         dict: ctr [B], member_ctr [B, M], fusion_weight [B, M] (sums to 1 over M), confidence [B, M] (nats), float32.
     Raises:
         ValueError: an unknown member, an option that it does not have, a value that it refuses, two members of one name,
-            tables to be shared by members of unequal `embedding_dim`. In a call: a batch that lacks a key.
+            tables to be shared by members of unequal `embedding_dim`. In a call: a batch that lacks a key, or has it in
+            another type or shape.
 
     A label outside [0, 1], a negative weight and an id above `vocabulary_sizes` raise InvalidArgumentError in training and
     evaluation, and such an id in `predict`; a served model does not look: its own transform makes its ids.
@@ -108,7 +119,10 @@ class CETNet(tfrs.Model):
         self.distribute_reduction_method = "first"  # every replica has the logs of all; Keras would sum them
         self.spec = spec if isinstance(spec, DataSpec) else DataSpec.model_validate(spec)
         self.vocabulary_sizes = dict(vocabulary_sizes)
-        self.member_specs = [MemberSpec.model_validate(m) for m in members or default_members(self.spec)]
+        chosen = default_members(self.spec) if members is None else members
+        if not chosen:
+            raise ValueError("`members` is empty; leave it out for the default ones")
+        self.member_specs = [MemberSpec.model_validate(member) for member in chosen]
         self.collaboration = CollaborationSpec.model_validate(collaboration or {})
         self.fusion_spec = FusionSpec.model_validate(fusion or {})
         self.member_names = member_names(self.member_specs)
@@ -184,15 +198,24 @@ class CETNet(tfrs.Model):
             label: [N], 0 or 1.
             weight: [N], that of a row; 1 if left out. Rows without a click count 1 / negative_keep_rate times that.
         Raises:
-            ValueError: another number of labels or weights than rows.
+            ValueError: no batch, another number of labels or weights than rows, a label outside [0, 1], a weight that is
+                negative or not finite.
+            tf.errors.InvalidArgumentError: an id above `vocabulary_sizes`, a number that is not finite.
         """
-        inputs = [inputs] if isinstance(inputs, Mapping) else inputs
-        served = tf.function(
-            lambda batch: self._served_logit(self.predict_logits(batch)), reduce_retracing=True
-        )
-        logit = np.concatenate([served(batch).numpy() for batch in inputs])
         label = np.reshape(label, [-1])
         weight = np.ones(len(label)) if weight is None else np.reshape(weight, [-1])
+        for name, values, largest in (("label", label, 1), ("weight", weight, np.inf)):
+            if not np.all((values >= 0) & (values <= largest) & np.isfinite(values)):
+                found = f"{np.min(values)} to {np.max(values)}"
+                raise ValueError(f"`{name}` must be finite, from 0 to {largest}. Received: {found}")
+        inputs = [inputs] if isinstance(inputs, Mapping) else inputs
+        served = tf.function(
+            lambda batch: self._served_logit(self.predict_logits(self._checked(batch))), reduce_retracing=True
+        )
+        every = [served(batch).numpy() for batch in inputs]
+        if not every:
+            raise ValueError("`inputs` has no batch")
+        logit = np.concatenate(every)
         if not len(logit) == len(label) == len(weight):
             found = f"{len(logit)} rows, {len(label)} labels and {len(weight)} weights"
             raise ValueError(f"`inputs`, `label` and `weight` must be of one length. Received: {found}")
@@ -234,9 +257,12 @@ class CETNet(tfrs.Model):
         return loss
 
     def _loss(self, inputs: Labelled, training: bool) -> tuple[tf.Tensor, _Seen]:
+        if not isinstance(inputs, tuple | list) or len(inputs) not in (2, 3):
+            expected = "(inputs, label) or (inputs, label, weight)"
+            raise ValueError(f"a batch to learn from must be {expected}. Received: {type(inputs).__name__}")
         batch, label, *weight = inputs
-        label = tf.cast(tf.reshape(label, [-1]), tf.float32)
-        counted = tf.cast(tf.reshape(weight[0], [-1]), tf.float32) if weight else tf.ones_like(label)
+        label = tf.cast(_one_column("label", label), tf.float32)
+        counted = tf.cast(_one_column("weight", weight[0]), tf.float32) if weight else tf.ones_like(label)
         batch = self._checked(batch, check_rows(label, counted))
         output = self.predict_logits(batch, training)
         clicks = tf.tile(label[:, tf.newaxis], [1, len(self.members)])  # [B, M]
@@ -299,6 +325,56 @@ class CETNet(tfrs.Model):
         with tf.control_dependencies([ids, check_numbers(self.spec, batch), *others]):
             return {key: tf.identity(value) for key, value in batch.items()}
 
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        metrics: Any = None,
+        loss_weights: Any = None,
+        weighted_metrics: Any = None,
+        run_eagerly: bool | None = None,
+        steps_per_execution: int | None = None,
+        jit_compile: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Keras' own, without what CETNet has no use for.
+
+        Raises:
+            ValueError: a loss or its weights, which `collaboration` and `fusion` say; `jit_compile`: XLA leaves out the
+                checks of ids, labels and the loss, and a step that should be refused would be learned from.
+        """
+        if loss is not None or loss_weights is not None:
+            cure = "say it in `fusion` and `collaboration`, and leave `loss` and `loss_weights` out"
+            raise ValueError(f"CETNet has a loss of its own: {cure}. Received: {loss!r}, {loss_weights!r}")
+        if jit_compile:
+            raise ValueError(
+                "`jit_compile` must be left out: XLA skips the checks of ids, labels and the loss"
+            )
+        super().compile(
+            optimizer=optimizer,
+            metrics=metrics,
+            weighted_metrics=weighted_metrics,
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+            **kwargs,
+        )
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """What Keras does with a file of a model whose `compile` it knows to be its own."""
+        self.compile(**tf.keras.saving.deserialize_keras_object(config))
+        if hasattr(self.optimizer, "build"):  # none of `legacy`
+            self.optimizer.build(self.trainable_variables)
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """What `evaluate` gives a list of, in its order."""
+        return ["loss", *(f"loss_{name}" for name in self._loss_names), *self._compiled()]
+
+    def _compiled(self) -> dict[str, Any]:
+        """The metrics that `compile` named, by name."""
+        compiled = self.compiled_metrics
+        return {} if compiled is None else {metric.name: metric for metric in compiled.metrics}
+
     def set_pretrained(self, vectors: Mapping[str, np.ndarray]) -> None:
         """Gives every member the pretrained vectors: by `spec.owner` of the feature, [ids + 1, dimension], row 0 zero.
 
@@ -336,18 +412,15 @@ class CETNet(tfrs.Model):
 
     def _regularisation(self) -> tf.Tensor:
         """Each replica adds its part: gradients are summed over the replicas."""
-        return tf.add_n([*self.losses, 0.0]) / tf.distribute.get_strategy().num_replicas_in_sync
+        own = [tf.cast(loss, tf.float32) for loss in self.losses]  # a layer's may be of half precision
+        return tf.add_n([*own, 0.0]) / tf.distribute.get_strategy().num_replicas_in_sync
 
     def _mean_losses(self) -> dict[str, tf.Tensor]:
         """Means over all replicas and all steps of the epoch; `loss` is their weighted sum."""
         means = self._means.result()
         parts = dict(zip(self._loss_names, tf.unstack(means), strict=True))
         named = {f"loss_{name}": part for name, part in parts.items()}
-        compiled = (
-            {}
-            if self.compiled_metrics is None
-            else {m.name: m.result() for m in self.compiled_metrics.metrics}
-        )
+        compiled = {name: metric.result() for name, metric in self._compiled().items()}
         return {"loss": self._weighted(means)} | named | compiled
 
     @staticmethod

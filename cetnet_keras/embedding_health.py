@@ -15,12 +15,18 @@ def information_abundance(table: np.ndarray) -> float:
     Args:
         table: [V, d] float.
     Returns:
-        0 for a table of zeros, else 1 to min(V, d).
+        0 for a table of zeros, NaN for one with a number that is not finite, else 1 to min(V, d).
+    Raises:
+        ValueError: no table of two axes.
     """
+    if table.ndim != 2:
+        raise ValueError(f"`table` must be [V, d]. Received: {table.shape}")
     gram = np.zeros((table.shape[1], table.shape[1]))
     for start in range(0, len(table), _CHUNK):
         rows = np.asarray(table[start : start + _CHUNK], np.float64)
         gram += rows.T @ rows
+    if not np.isfinite(gram).all():
+        return float("nan")
     values = np.sqrt(np.maximum(np.linalg.eigvalsh(gram), 0))
     return float(values.sum() / values[-1]) if values[-1] > 0 else 0.0
 

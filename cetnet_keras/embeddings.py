@@ -179,7 +179,8 @@ class FeatureEmbedding(tf.keras.layers.Layer):
     Returns:
         EmbeddedFeatures.
     Raises:
-        ValueError: a feature of `spec.owners` has no size, or `embedding_dim` is below 1.
+        ValueError: a feature of `spec.owners` has no size, or less than its out-of-vocabulary ids; `embedding_dim` is
+            below 1.
     """
 
     def __init__(
@@ -197,6 +198,12 @@ class FeatureEmbedding(tf.keras.layers.Layer):
             raise ValueError(
                 f"`vocabulary_sizes` lacks {', '.join(lacking)}. Received: {dict(vocabulary_sizes)}"
             )
+        for owner in self.spec.owners:
+            size, least = vocabulary_sizes[owner], self.spec.oov_buckets(owner)
+            if size < least or int(size) != size:
+                raise ValueError(
+                    f"`vocabulary_sizes` of {owner} must be a whole number, {least} or more. Received: {size!r}"
+                )
         self.vocabulary_sizes = {owner: int(vocabulary_sizes[owner]) for owner in self.spec.owners}
         if embedding_dim < 1:
             raise ValueError(f"`embedding_dim` must be 1 or more. Received: embedding_dim={embedding_dim!r}")
@@ -326,10 +333,10 @@ class FeatureEmbedding(tf.keras.layers.Layer):
         bag = self.spec.features[feature.of] if isinstance(feature, PretrainedFeature) else feature
         if not isinstance(bag, BagFeature):
             return tf.ensure_shape(tokens, [None, 1, None])
-        pooled = tf.reduce_sum(tokens, axis=1, keepdims=True)
-        if bag.pooling == "sum":
-            return pooled
-        return pooled / tf.maximum(tf.reduce_sum(mask, axis=1), 1)[:, tf.newaxis, tf.newaxis]
+        if bag.pooling == "mean":
+            return mean_of_tokens(tokens, mask)[:, tf.newaxis]
+        total = tf.reduce_sum(tf.cast(tokens, tf.float32), axis=1, keepdims=True)  # float16 loses small ones
+        return tf.cast(total, tokens.dtype)
 
     def _dense(self, batch: FeatureBatch) -> dict[str, tf.Tensor]:
         """The columns [B, n] of `dense_names`, by key."""

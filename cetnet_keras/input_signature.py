@@ -49,10 +49,11 @@ def example_batch(spec: DataSpec, rows: int = 1) -> dict[str, tf.Tensor]:
 
 
 def check_keys(spec: DataSpec, batch: Any) -> None:
-    """Refuses what is no FeatureBatch of the spec, by its keys and types alone: a traced graph has nothing of it.
+    """Refuses what is no FeatureBatch of the spec, by its keys, types and shapes alone: a traced graph has nothing of it.
 
     Raises:
-        ValueError: no mapping, a key that is lacking, or text where ids or numbers are expected.
+        ValueError: no mapping, a key that is lacking, text where ids or numbers are expected, numbers where ids are, a
+            ragged or sparse tensor, or another number of axes.
     """
     signature = input_signature(spec)
     if not isinstance(batch, Mapping):
@@ -61,10 +62,33 @@ def check_keys(spec: DataSpec, batch: Any) -> None:
     if lacking := [key for key in signature if key not in batch]:
         cure = f"{missing_key('NAME')} is 1 where a number was missing, else 0"
         raise ValueError(f"a batch lacks {', '.join(lacking)}; {cure}. Received: {', '.join(batch)}")
-    texts = [key for key in signature if getattr(batch[key], "dtype", None) in (tf.string, object)]
-    if texts:
-        cure = "look its tokens up first, as tf.keras.layers.StringLookup does"
-        raise ValueError(f"{texts[0]!r} must be {signature[texts[0]].dtype.name}, found text: {cure}")
+    for key, entry in signature.items():
+        if mistake := _mistake(entry, batch[key]):
+            raise ValueError(f"{key!r} must be {entry.dtype.name}, found {mistake}")
+
+
+def _axes(entry: tf.TensorSpec) -> str:
+    """[B], [B, T] or, of a known width, [B, 3]."""
+    return f"[{', '.join(['B', *(str(size or 'T') for size in entry.shape[1:])])}]"
+
+
+def _mistake(entry: tf.TensorSpec, value: Any) -> str | None:
+    """What a value is that cannot be fed, and the cure; None where nothing is wrong, or nothing is known."""
+    if isinstance(value, tf.RaggedTensor | tf.SparseTensor):
+        cure = "`to_tensor()`" if isinstance(value, tf.RaggedTensor) else "`tf.sparse.to_dense`"
+        return f"a {type(value).__name__}: pad it with 0 at the end, as {cure} does"
+    dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
+    if dtype is None or shape is None:
+        return None
+    if dtype in (tf.string, object) or tf.as_dtype(dtype) == tf.string:
+        return "text: look its tokens up first, as tf.keras.layers.StringLookup does"
+    if entry.dtype.is_integer and tf.as_dtype(dtype).is_floating:
+        return f"{tf.as_dtype(dtype).name}: an id is a whole number, 0 where it is missing"
+    shape, wanted = tf.TensorShape(shape), entry.shape
+    a_column = wanted.rank == 1 and shape.rank == 2 and shape[1] in (1, None)  # of one number a row
+    if shape.rank in (None, wanted.rank) or a_column:
+        return None
+    return f"the shape {tuple(shape.as_list())}: its axes are {_axes(entry)}"
 
 
 def check_ids(

@@ -11,10 +11,10 @@ _SAMPLES = 100  # an epoch: the cost is that of as many copies of the weights, h
 class WeightAverage(tf.keras.callbacks.Callback):
     """Gives the model an average of its weights at the end of each epoch, and takes them back as the next one begins.
 
-    What looks at the model between the two sees the average: callbacks behind this one in the list, so that early
-    stopping keeps the best average, and whoever has the model after training. The n-th of the weights looked at has a
-    share of 9 / (9 + n) in the average, which is so over about the last ninth of the training so far. The moving
-    statistics of batch normalisation are averaged with the rest.
+    What looks at the model between the two sees the average: fit's own validation, callbacks behind this one in the list,
+    so that early stopping keeps the best average, and whoever has the model after training. Each `fit` starts anew.
+    The n-th of the weights looked at has a share of 9 / (9 + n) in the average, which is so over about the last ninth of
+    the training so far. The moving statistics of batch normalisation are averaged with the rest.
     Source: Polyak and Juditsky 1992; the share is that of `tf.train.ExponentialMovingAverage(num_updates=n - 1)`, taken
     100 to 199 times an epoch and not at each step, so that no step costs more for a large table (our choice). Memory: two
     more copies of the weights, on the host.
@@ -31,8 +31,11 @@ class WeightAverage(tf.keras.callbacks.Callback):
         if steps < 1:
             raise ValueError(f"WeightAverage: steps, those of an epoch: found {steps}, expected 1 or more")
         self._every = max(1, steps // _SAMPLES)
+        self.on_train_begin()
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._step = self._seen = 0
-        self._looked = False  # in this epoch
+        self._in_epoch = self._looked = False  # looked: in this epoch
         self._average: list[np.ndarray] = []
         self._latest: list[np.ndarray] | None = None  # while the average is in the model
 
@@ -50,14 +53,24 @@ class WeightAverage(tf.keras.callbacks.Callback):
             a + (value - a) * share for a, value in zip(self._average or latest, latest, strict=True)
         ]
 
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        if self._in_epoch:  # fit's own validation, which comes before the end of the epoch
+            self._give()
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._give()
+        self._in_epoch = False
+
+    def _give(self) -> None:
+        if self._latest is not None:
+            return
         if not self._looked:  # the epoch is shorter than was said
             self._look()
         self._latest = self._values()
         self._assign(self._average)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._looked = False
+        self._in_epoch, self._looked = True, False
         if self._latest is not None:
             self._assign(self._latest)
             self._latest = None

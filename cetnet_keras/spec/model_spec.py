@@ -33,10 +33,22 @@ class MemberSpec(SpecModel):
             return value | {"name": str(value["type"]).rpartition(":")[2]}  # a path is no name of a layer
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_plain_values(cls, value: Any) -> Any:
+        return {key: _plain(entry) for key, entry in value.items()} if isinstance(value, dict) else value
+
     @property
     def options(self) -> dict[str, Any]:
         """The member's own options, such as the number of layers."""
         return dict(self.model_extra or {})
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy number or array, as a search over settings draws them, as Python's: a saved model has them as JSON."""
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 class FusionSpec(SpecModel):

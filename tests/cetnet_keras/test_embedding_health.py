@@ -26,6 +26,13 @@ def test_zeros_and_an_empty_table_have_none() -> None:
     assert information_abundance(np.zeros((4, 3))) == information_abundance(np.zeros((0, 3))) == 0
 
 
+def test_a_table_that_diverged_is_not_taken_for_an_empty_one() -> None:
+    for bad in (np.nan, np.inf):
+        assert np.isnan(information_abundance(np.array([[1.0, bad], [1.0, 2.0]])))
+    with pytest.raises(ValueError, match=r"`table` must be \[V, d\]. Received: \(3,\)"):
+        information_abundance(np.ones(3))
+
+
 def test_norms_are_those_of_the_rows() -> None:
     table = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
     np.testing.assert_allclose(row_norms(table), np.linalg.norm(table.astype(np.float64), axis=1))

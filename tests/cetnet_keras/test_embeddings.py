@@ -105,6 +105,15 @@ def test_a_bag_is_pooled_over_its_tokens_alone(pooling: str, make_spec: MakeSpec
     np.testing.assert_array_equal(none, [0, 0, 0])
 
 
+@pytest.mark.parametrize("pooling", ["mean", "sum"])
+def test_a_long_bag_is_pooled_in_single_precision(pooling: str, make_spec: MakeSpec) -> None:
+    spec = make_spec({"tags": {"type": "bag", "pooling": pooling}})
+    layer = FeatureEmbedding(spec, {"tags": 4}, 3, embeddings_initializer="ones", dtype="mixed_float16")
+    pooled = layer({"tags": np.ones([1, 3001], np.int64)}).fields[0, 0].numpy()
+    # in float16 a sum of ones stays at 2,048
+    np.testing.assert_allclose(pooled, np.full(3, 1 if pooling == "mean" else 3001), rtol=1e-3)
+
+
 def test_padding_is_zero_and_gets_no_gradient_whatever_its_row_holds(
     layer: FeatureEmbedding, batch: dict[str, Any]
 ) -> None:

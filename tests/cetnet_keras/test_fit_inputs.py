@@ -1,5 +1,6 @@
 """What `fit`, `evaluate`, `predict` and `calibrate` take and refuse, and what Keras' own metrics say of a model."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -148,6 +149,101 @@ def test_what_is_no_batch_of_the_spec_is_refused_by_name(
             model.predict(batch, verbose=0) if action == "predict" else model(batch)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("user", np.ones(2, np.float32), "'user' must be int64, found float32: an id is a whole number"),
+        (
+            "user",
+            np.ones([2, 2], np.int64),
+            r"'user' must be int64, found the shape \(2, 2\): its axes are \[B\]",
+        ),
+        (
+            "price",
+            np.ones([2, 1, 1], np.float32),
+            r"'price' .* found the shape \(2, 1, 1\): its axes are \[B\]",
+        ),
+        ("seen", np.ones(2, np.int64), r"'seen' .* found the shape \(2,\): its axes are \[B, T\]"),
+        (
+            "seen",
+            tf.ragged.constant([[1], [1, 2]], tf.int64),
+            r"'seen' .* found a RaggedTensor: pad it with 0",
+        ),
+        ("seen", tf.sparse.from_dense([[1, 0], [1, 2]]), r"'seen' .* found a SparseTensor: pad it with 0"),
+        ("size", np.ones(2, np.float32), r"'size' .* found the shape \(2,\): its axes are \[B, 3\]"),
+    ],
+)
+def test_a_key_of_another_type_or_shape_is_refused_by_name(key: str, value: Any, said: str) -> None:
+    features = {
+        "user": {"type": "categorical"},
+        "seen": {"type": "sequence", "vocabulary": "user"},
+        "price": {"type": "numeric"},
+        "size": {"type": "vector", "dimension": 3},
+    }
+    spec = DataSpec.model_validate({"name": "shop", "label": "click", "features": features})
+    model = CETNet(spec, {"user": 5}, [{"type": "mlp", "hidden": [2]}])
+    sound = {
+        "user": np.ones(2, np.int64),
+        "seen": np.ones([2, 4], np.int32),
+        "price": np.ones(2),
+        "price/missing": np.zeros(2),
+        "size": np.ones([2, 3]),
+        "size/missing": np.zeros(2),
+    }
+    assert model(sound)["ctr"].shape == (2,)
+    with pytest.raises(ValueError, match=said):
+        model(sound | {key: value})
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (lambda x, y: x, r"must be \(inputs, label\) or \(inputs, label, weight\). Received: dict"),
+        (lambda x, y: (x, {"ctr": y}), r"`label` must be one tensor \[B\]. Received: a dict of ctr"),
+        (
+            lambda x, y: (x, np.eye(2)[y.astype(int)]),
+            r"`label` must be one tensor \[B\]. Received: the shape \(\w+, 2\)",
+        ),
+        (
+            lambda x, y: (x, y, np.ones([N, 2])),
+            r"`weight` must be one tensor \[B\]. Received: the shape \(\w+, 2\)",
+        ),
+    ],
+)
+def test_what_is_no_label_of_a_batch_is_refused(
+    model: CETNet, inputs: dict[str, np.ndarray], label: np.ndarray, rows: Any, said: str
+) -> None:
+    batches = tf.data.Dataset.from_tensors(rows(inputs, label))
+    for action in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match=said):
+            action(batches, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"jit_compile": True}, "XLA skips the checks"),
+        ({"loss": "mse"}, "CETNet has a loss of its own"),
+        ({"loss_weights": [3.0]}, "CETNet has a loss of its own"),
+    ],
+)
+def test_what_cetnet_has_no_use_for_is_refused_when_it_is_compiled(
+    model: CETNet, arguments: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        model.compile(LazyAdam(0.1), **arguments)
+
+
+def test_a_list_of_results_is_in_the_order_of_its_names(
+    model: CETNet, inputs: dict[str, np.ndarray], label: np.ndarray
+) -> None:
+    model.compile(LazyAdam(0.05), metrics=[tf.keras.metrics.AUC(name="auc")], weighted_metrics=["accuracy"])
+    named = model.evaluate(inputs, label, return_dict=True, verbose=0)
+    assert model.metrics_names == ["loss", "loss_fused", "loss_mlp", "loss_collaboration", "auc", "accuracy"]
+    assert model.evaluate(inputs, label, verbose=0) == pytest.approx([named[n] for n in model.metrics_names])
+    assert len(model.train_on_batch(inputs, label)) == len(model.metrics_names)
+
+
 def test_columns_of_one_number_a_row_are_as_good_as_rows(
     model: CETNet, inputs: dict[str, np.ndarray], label: np.ndarray
 ) -> None:
@@ -169,6 +265,65 @@ def test_calibrate_counts_the_rows_that_were_dropped(
     assert np.average(ctr, weights=count) == pytest.approx(rate, rel=0.02)
     with pytest.raises(ValueError, match=f"Received: {N} rows, 3 labels and 3 weights"):
         kept.calibrate([inputs], np.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("of_label", "of_weight", "said"),
+    [
+        (-1, 1, "`label` must be finite, from 0 to 1. Received: -1.0 to 1.0"),
+        (np.nan, 1, "`label` must be finite, from 0 to 1. Received: nan"),
+        (1, -1, "`weight` must be finite, from 0 to inf. Received: -1.0 to 1.0"),
+        (1, np.inf, "`weight` must be finite, from 0 to inf. Received: 1.0 to inf"),
+    ],
+)
+def test_calibrate_refuses_a_label_or_weight_that_is_none(
+    model: CETNet,
+    inputs: dict[str, np.ndarray],
+    label: np.ndarray,
+    of_label: float,
+    of_weight: float,
+    said: str,
+) -> None:
+    weight = np.ones(N)
+    label[7], weight[7] = of_label, of_weight
+    with pytest.raises(ValueError, match=said):
+        model.calibrate(inputs, label, weight)
+
+
+def test_calibrate_refuses_what_predict_refuses_and_nothing(
+    model: CETNet, inputs: dict[str, np.ndarray], label: np.ndarray
+) -> None:
+    for change in ({"user": inputs["user"] + 10}, {"price": inputs["price"] * np.nan}):
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            model.calibrate(inputs | change, label)
+    with pytest.raises(ValueError, match="`inputs` has no batch"):
+        model.calibrate([], np.ones(0))
+
+
+def test_no_members_are_not_the_default_ones(spec: DataSpec) -> None:
+    with pytest.raises(ValueError, match="`members` is empty"):
+        CETNet(spec, {"user": 5, "item": 4}, [])
+
+
+@pytest.mark.parametrize("size", [0, -3, 20.7])
+def test_a_vocabulary_has_a_whole_number_of_ids(spec: DataSpec, size: float) -> None:
+    with pytest.raises(ValueError, match="`vocabulary_sizes` of user must be a whole number, 1 or more"):
+        CETNet(spec, {"user": size, "item": 4})  # type: ignore[dict-item]
+
+
+def test_members_drawn_with_numpy_are_saved(spec: DataSpec, tmp_path: Path) -> None:
+    drawn = {
+        "type": "mlp",
+        "hidden": [np.int64(8), 4],
+        "dropout": np.float32(0.5),
+        "embedding_dim": np.int64(4),
+        "batch_norm": np.bool_(True),
+    }
+    model = CETNet(spec, {"user": 5, "item": 4}, [drawn])
+    model.save(tmp_path / "model.keras")
+    same = tf.keras.models.load_model(tmp_path / "model.keras")
+    assert same.member_specs == model.member_specs
+    assert same.member_specs[0].options == {"hidden": [8, 4], "dropout": 0.5, "batch_norm": True}
 
 
 def test_an_optimiser_that_cannot_be_built_ahead_is_refused(

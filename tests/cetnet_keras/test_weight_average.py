@@ -113,3 +113,38 @@ def test_epochs_shorter_than_was_said_are_looked_at_when_they_end(
 def test_an_epoch_has_steps() -> None:
     with pytest.raises(ValueError, match="found 0, expected 1 or more"):
         WeightAverage(0)
+
+
+def test_validation_is_of_the_average_that_early_stopping_keeps(
+    spec: DataSpec, sizes: dict[str, int], make_batch: Callable[..., Batch]
+) -> None:
+    model = CETNet(spec, sizes, [{"type": "mlp", "embedding_dim": 4, "hidden": [4]}])
+    model.compile(LazyAdam(0.1))
+    batch, label, found = make_batch(spec, sizes, rows=6), np.array([0, 1, 0, 1, 1, 0], np.float32), []
+
+    class Compare(tf.keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            kept = self.model.evaluate(batch, label, return_dict=True, verbose=0)["loss"]
+            found.append((logs["val_loss"], kept))
+
+    callbacks = [WeightAverage(STEPS), Compare()]
+    model.fit(
+        batch, label, batch_size=2, epochs=4, validation_data=(batch, label), callbacks=callbacks, verbose=0
+    )
+    assert len({logged for logged, _ in found}) == 4
+    for logged, kept in found:
+        assert logged == pytest.approx(kept, rel=1e-6)
+
+
+def test_each_fit_starts_anew(
+    spec: DataSpec, sizes: dict[str, int], make_batch: Callable[..., Batch]
+) -> None:
+    batch, label = make_batch(spec, sizes, rows=6), np.array([0, 1, 0, 1, 1, 0], np.float32)
+    average = WeightAverage(STEPS)
+    for rate in (0.1, 0.0):
+        model = CETNet(spec, sizes, [{"type": "mlp", "embedding_dim": 4, "hidden": [4]}])
+        model.compile(LazyAdam(rate))
+        before = [variable.numpy().copy() for variable in model.trainable_variables]
+        model.fit(batch, label, batch_size=2, epochs=2, callbacks=[average], verbose=0)
+    for variable, expected in zip(model.trainable_variables, before, strict=True):
+        np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-6)

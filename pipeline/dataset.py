@@ -1,6 +1,8 @@
 """Batches of transformed examples: whole batches are parsed at once, nothing is done per row in Python."""
 
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -16,21 +18,23 @@ def transformed_batches(
     patterns: Sequence[str],
     transformed: tft.TFTransformOutput,
     batch_size: int,
-    shuffle_seed: int | None = None,
 ) -> tf.data.Dataset:
-    """Batches of everything that Transform wrote, as dense tensors; the last batch may be smaller.
+    """Batches of everything that Transform wrote, as dense tensors, in its order; the last batch may be smaller.
 
     Args:
         patterns: globs of gzipped TFRecord files.
         transformed: of the Transform component; it has the types.
         batch_size: rows a batch.
-        shuffle_seed: shuffles files and rows, the same way for the same seed, and repeats for ever; none keeps the order.
     Returns:
         dataset of {key: [B]}, and [B, T] padded with 0 to the longest row of the batch, T at least 1, for tokens.
     """
-    rows = records(patterns)
-    if shuffle_seed is not None:
-        rows = rows.shuffle(SHUFFLE_ROWS, seed=shuffle_seed).repeat()
+    return parsed_batches(records(patterns), transformed, batch_size)
+
+
+def parsed_batches(
+    rows: tf.data.Dataset, transformed: tft.TFTransformOutput, batch_size: int
+) -> tf.data.Dataset:
+    """As `transformed_batches`, of serialised rows."""
     spec = transformed.transformed_feature_spec()
 
     def parse(serialised: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -43,6 +47,31 @@ def records(patterns: Sequence[str]) -> tf.data.Dataset:
     """The serialised rows of gzipped TFRecord files, file by file in the order of their names."""
     files = sorted(path for pattern in patterns for path in tf.io.gfile.glob(pattern))
     return tf.data.TFRecordDataset(files, compression_type="GZIP")
+
+
+def shuffled_records(patterns: Sequence[str], rows: int, seed: int, scratch: Path) -> tf.data.Dataset:
+    """The serialised rows of gzipped TFRecord files, over and over, each pass in an order of its own.
+
+    Files are often sorted, by time or by label. Where memory does not hold all rows, they are dealt out by their hash to
+    files of about as many as it does, and a pass shuffles the rows of a file at a time, the files in an order of its own.
+    The same seed gives the same order. Source: our choice, the usual shuffle in two passes.
+
+    Args:
+        rows: how many there are.
+        scratch: a folder for those files, which are made once.
+    """
+    stored, buckets = records(patterns), -(-rows // SHUFFLE_ROWS)
+    if buckets > 1:
+        path = str(scratch / "dealt_out")
+        if not tf.io.gfile.exists(path):
+            deal = partial(tf.strings.to_hash_bucket_fast, num_buckets=buckets)
+            stored.save(path, compression="GZIP", shard_func=deal)
+
+        def in_any_order(files: tf.data.Dataset) -> tf.data.Dataset:
+            return files.shuffle(buckets, seed=seed).flat_map(lambda file: file)
+
+        stored = tf.data.Dataset.load(path, compression="GZIP", reader_func=in_any_order)
+    return stored.shuffle(SHUFFLE_ROWS, seed=seed).repeat()
 
 
 def dense_batch(batch: dict[str, Any]) -> dict[str, tf.Tensor]:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,14 @@ from cetnet_keras.oov import replace_by_oov
 from cetnet_keras.optimizers import LazyAdam, RowWiseAdagrad
 from cetnet_keras.spec import ROW_KEY, DataSpec, ModelSpec, TrainingSpec, parse_spec
 from cetnet_keras.weight_average import WeightAverage
-from pipeline.dataset import dense_batch, inputs_of, records, transformed_batches
+from pipeline.dataset import (
+    dense_batch,
+    inputs_of,
+    parsed_batches,
+    records,
+    shuffled_records,
+    transformed_batches,
+)
 from pipeline.divergence import diverged, is_divergence
 from pipeline.evaluate_split import EvalSplit, EvaluateSplit
 from pipeline.keep_best import KeepBest
@@ -130,7 +138,6 @@ def train(
     rows = int(records(files).reduce(np.int64(0), lambda count, _: count + 1))
     parts = training.evaluations_per_epoch
     steps = max(1, -(-rows // (training.batch_size * parts)))
-    batches = transformed_batches(files, transformed, training.batch_size, shuffle_seed=training.seed)
     evaluate = EvaluateSplit(held_out, training.monitor)
     each = training.stop == "each" and len(model.members) > 1
     stop = KeepBest(evaluate, training.patience * parts, each)
@@ -150,21 +157,27 @@ def train(
             min_delta=0,
         )
         callbacks.append(slow_down)
-    try:
-        history = model.fit(
-            _training_pairs(model, batches, training.seed),
-            epochs=training.epochs * parts,
-            steps_per_epoch=steps,
-            callbacks=callbacks,
-            verbose=0,
-        )
-    except tf.errors.InvalidArgumentError as error:
-        if not is_divergence(error):
-            raise
-        done = int(model.optimizer.iterations.numpy())
-        again = transformed_batches(files, transformed, training.batch_size, shuffle_seed=training.seed)
-        best = stop.best_weights if np.isfinite(stop.best) else None
-        raise diverged(model, next(again.skip(done).as_numpy_iterator()), best, run_dir) from error
+    with TemporaryDirectory() as scratch:
+
+        def batches() -> tf.data.Dataset:
+            shuffled = shuffled_records(files, rows, training.seed, Path(scratch))
+            return parsed_batches(shuffled, transformed, training.batch_size)
+
+        try:
+            history = model.fit(
+                _training_pairs(model, batches(), training.seed),
+                epochs=training.epochs * parts,
+                steps_per_epoch=steps,
+                callbacks=callbacks,
+                verbose=0,
+            )
+        except tf.errors.InvalidArgumentError as error:
+            if not is_divergence(error):
+                raise
+            done = int(model.optimizer.iterations.numpy())
+            again = next(batches().skip(done).as_numpy_iterator())
+            best = stop.best_weights if np.isfinite(stop.best) else None
+            raise diverged(model, again, best, run_dir) from error
     logging.info("Best %s %.5f after evaluation %d.", evaluate.monitored, stop.best, stop.best_epoch + 1)
     own_best = stop.take_each_at_its_best()
     if own_best:

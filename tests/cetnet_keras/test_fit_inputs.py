@@ -308,7 +308,7 @@ def test_no_members_are_not_the_default_ones(spec: DataSpec) -> None:
 @pytest.mark.parametrize("size", [0, -3, 20.7])
 def test_a_vocabulary_has_a_whole_number_of_ids(spec: DataSpec, size: float) -> None:
     with pytest.raises(ValueError, match="`vocabulary_sizes` of user must be a whole number, 1 or more"):
-        CETNet(spec, {"user": size, "item": 4})  # type: ignore[dict-item]
+        CETNet(spec, {"user": size, "item": 4})
 
 
 def test_members_drawn_with_numpy_are_saved(spec: DataSpec, tmp_path: Path) -> None:

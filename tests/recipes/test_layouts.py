@@ -191,7 +191,10 @@ def test_ids_are_the_tokens_of_the_rows(learnt: Learnt) -> None:
     spec, sizes = learnt.spec, vocabulary_sizes(learnt.spec, learnt.graph)
     for name in spec.of_type(CategoricalFeature, SequenceFeature):
         owner = spec.owner(name)
-        seen = Counter(token for row in learnt.rows for token in tokens_of(spec, owner, row))
+        columns = [owner]
+        if spec.vocabulary(owner).count == "all":
+            columns = [column for column in spec.features if spec.owner(column) == owner]
+        seen = Counter(t for row in learnt.rows for column in columns for t in tokens_of(spec, column, row))
         known = {token for token, count in seen.items() if count >= spec.vocabulary(owner).min_count}
         vocabulary = learnt.vocabulary(owner)
         assert known == set(vocabulary), f"{owner}: found {len(vocabulary)} ids, expected {len(known)}"
@@ -200,6 +203,16 @@ def test_ids_are_the_tokens_of_the_rows(learnt: Learnt) -> None:
         expected = [[id_of.get(t, sizes[owner]) for t in tokens_of(spec, name, row)] for row in learnt.rows]
         ids = np.atleast_2d(learnt.batch[name].T).T.tolist()
         assert [[id for id in row if id] for row in ids] == expected, name
+
+
+def test_what_histories_often_hold_has_an_id(learnt: Learnt) -> None:
+    """Also where the candidate's own column never has it, as TaobaoAds' `btag` has no purchases."""
+    spec = learnt.spec
+    for name in spec.of_type(SequenceFeature):
+        seen = Counter(token for row in learnt.rows for token in tokens_of(spec, name, row))
+        enough = spec.vocabulary(spec.owner(name)).min_count
+        often = {token for token, count in seen.items() if count >= enough}
+        assert len(often) > 1 and often <= set(learnt.vocabulary(spec.owner(name))), name
 
 
 def test_histories_have_their_length_and_their_candidate(learnt: Learnt) -> None:

@@ -33,7 +33,8 @@ def run(
 ) -> None:
     """Runs the whole pipeline: ingest, validate, transform, train, evaluate, gate and push a served model.
 
-    What has not changed since the last run in DIR is taken from there; a run that was stopped goes on where it was.
+    What has not changed since the last run in DIR is taken from there. After a run that was
+    stopped, components that finished are not run again; the one that was interrupted, be it training, begins anew.
 
     \b
     Example:

@@ -15,6 +15,7 @@ from tensorflow_transform.saved.saved_transform_io_v2 import SavedModelLoader
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from cetnet_keras.cetnet import CETNet
+from cetnet_keras.errors import WorkFailed
 from cetnet_keras.oov import replace_by_oov
 from cetnet_keras.optimizers import LazyAdam, RowWiseAdagrad
 from cetnet_keras.spec import ROW_KEY, DataSpec, ModelSpec, TrainingSpec, parse_spec
@@ -133,7 +134,7 @@ def train(
 
     One Keras epoch is a part of a pass over the rows, so that the eval split is looked at within the pass too: such
     models often overfit after their first. Source of the part and the patience: our choice.
-    Raises WorkFailed where the loss becomes no number; the best weights before it are kept.
+    Raises WorkFailed where the loss becomes no number, the best weights before it are kept; or where no evaluation is one.
     """
     rows = int(records(files).reduce(np.int64(0), lambda count, _: count + 1))
     parts = training.evaluations_per_epoch
@@ -178,6 +179,11 @@ def train(
             again = next(batches().skip(done).as_numpy_iterator())
             best = stop.best_weights if np.isfinite(stop.best) else None
             raise diverged(model, again, best, run_dir) from error
+    if not np.isfinite(history.history[evaluate.monitored]).any():
+        found = f"no evaluation of {len(history.history[evaluate.monitored])} gave a number for {evaluate.monitored}"
+        raise WorkFailed(
+            f"{found}: the weights have overflowed; lower `learning_rate`, or set `gradient_clip_norm`"
+        )
     logging.info("Best %s %.5f after evaluation %d.", evaluate.monitored, stop.best, stop.best_epoch + 1)
     own_best = stop.take_each_at_its_best()
     if own_best:

@@ -178,6 +178,14 @@ class TrainingSpec(SpecModel):
             raise LocatedError(("embedding_l2_scope",), found)
         return self
 
+    @model_validator(mode="after")
+    def _one_thing_sets_the_rate(self) -> "TrainingSpec":
+        if self.learning_rate_decay != "none" and self.plateau_factor < 1:
+            found = f"found {self.plateau_factor:g} beside learning_rate_decay: {self.learning_rate_decay}"
+            cause = "which sets the rate anew each time; expected one of the two"
+            raise LocatedError(("plateau_factor",), f"{found}, {cause}")
+        return self
+
 
 class ServingSpec(SpecModel):
     """What the pushed model is made like."""

@@ -147,7 +147,12 @@ def eval_figures(data: ReportData) -> list[Drawn]:
     for metric in dict.fromkeys([monitored, "log_loss"]):
         lines = {FUSED: data.training.history.get(f"eval_{metric}", [])}
         lines |= {name: data.training.history.get(f"eval_{name}_{metric}", []) for name in data.run.members}
-        chosen = "; the weights that were kept are those with the best" if metric == monitored else ""
+        kept = (
+            "each member's weights are those with its own best"
+            if data.training.own_best
+            else "the weights that were kept are those with the best"
+        )
+        chosen = f"; {kept}" if metric == monitored else ""
         head, unit = METRIC_HEADS[metric], " (nats)" if metric == "log_loss" else ""
         caption = f"{head[0].upper()}{head[1:]} on the eval split, {data.training.eval_rows:,} rows{chosen}."
         figures.append(_history_figure(data, lines, f"eval {head}{unit}", f"eval-{metric}", caption))
@@ -190,25 +195,27 @@ def _eval_rows(data: ReportData) -> str:
 def _history_figure(
     data: ReportData, lines: Mapping[str, Sequence[float | None]], label: str, key: str, caption: str
 ) -> Drawn:
-    best, parts = data.training.best, data.training.evaluations_per_epoch
+    best, own, parts = data.training.best, data.training.own_best, data.training.evaluations_per_epoch
+    kept = {name: own.get(name, best) for name in lines}  # by line, the evaluation that its weights are of
     passes = (np.arange(max(map(len, lines.values()), default=0)) + 1) / parts
 
     def draw(axes: Axes) -> None:
         for place, values in reversed(list(enumerate(lines.values()))):
             y = np.array(values, np.float64)
             _line(axes, passes[: len(y)], y, place, marker="o" if len(y) < 30 else None, markersize=2.5)
-        if best < len(passes):
-            axes.axvline(passes[best], color=_FAINT, dashes=(2, 2), linewidth=1)
+        for evaluation in sorted(set(kept.values())):
+            if evaluation < len(passes):
+                axes.axvline(passes[evaluation], color=_FAINT, dashes=(2, 2), linewidth=1)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set(xlabel="passes over the train split", ylabel=label)
 
-    last = {
-        name: f"{values[best]:.4f}"
-        for name, values in lines.items()
-        if best < len(values) and values[best] is not None
-    }
-    alt = f"{label} over {passes[-1] if len(passes) else 0:g} passes; at the weights that were kept: {_listed(last)}"
-    legend = [*_legend(lines), Series("weights that were kept", -1)]
+    found = {name: values[kept[name]] for name, values in lines.items() if kept[name] < len(values)}
+    last = {name: f"{value:.4f}" for name, value in found.items() if value is not None}
+    weights = (
+        "best of the fused CTR, and each member's own that was kept" if own else "weights that were kept"
+    )
+    alt = f"{label} over {passes[-1] if len(passes) else 0:g} passes; at the {weights}: {_listed(last)}"
+    legend = [*_legend(lines), Series(weights, -1)]
     return Drawn(_svg(draw, key), alt, caption, legend)
 
 

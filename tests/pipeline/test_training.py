@@ -14,6 +14,7 @@ import tensorflow_transform as tft
 from sklearn.metrics import log_loss, roc_auc_score
 
 from cetnet_keras.cetnet import CETNet
+from cetnet_keras.errors import WorkFailed
 from cetnet_keras.spec import DataSpec, MemberSpec, TrainingSpec
 from pipeline.dataset import transformed_batches
 from pipeline.evaluate_split import EvalSplit, EvaluateSplit
@@ -62,7 +63,7 @@ def trained(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Cal
     """(members, one by default; whether they learn apart; keys of `training` in model.yaml) -> a new model, trained so."""
 
     def run(members: Sequence[MemberSpec] = (MEMBER,), apart: bool = False, **keys: Any) -> Trained:
-        training = TrainingSpec(batch_size=64, monitor="auc", **keys)
+        training = TrainingSpec.model_validate({"batch_size": 64, "monitor": "auc"} | keys)
         tf.keras.utils.set_random_seed(training.seed)
         tf.config.experimental.enable_op_determinism()
         sizes = vocabulary_sizes(prepared.spec, prepared.transformed)
@@ -186,6 +187,13 @@ def test_the_rate_falls_towards_zero_over_all_evaluations(
     done = np.arange(4) / 4
     expected = 0.1 * (1 - done if decay == "linear" else (1 + np.cos(np.pi * done)) / 2)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_a_training_of_which_no_evaluation_is_a_number_fails(trained: Callable[..., Trained]) -> None:
+    with pytest.raises(
+        WorkFailed, match="no evaluation of 1 gave a number for eval_auc: the weights have overflowed"
+    ):
+        trained(learning_rate=3e37, batch_size=10_000, epochs=1, evaluations_per_epoch=1)
 
 
 def test_the_gradient_as_a_whole_is_clipped() -> None:

@@ -14,6 +14,7 @@ from cetnet_keras.errors import InputError, WorkFailed
 from cetnet_keras.spec import ModelSpec
 from pipeline.gates import Gates
 from pipeline.report.data import Metrics, ReportData
+from pipeline.report.figures import eval_figures
 from pipeline.report.page import render, write_page
 from pipeline.report.tables import auc_error, fusion_sentence, gate_rows, slice_rows, training_sentence
 from pipeline.served_model import Latency, ServedModel
@@ -353,3 +354,19 @@ def test_it_says_which_weights_each_member_has(sound: ReportData) -> None:
     )
     said = training_sentence(sound.model_copy(update={"training": training}))
     assert "each member was kept as it did best by itself, after pass dhen 1, dcnv2 2, " in said
+
+
+def test_its_figures_are_of_the_weights_that_each_member_has(sound: ReportData) -> None:
+    history = {
+        "eval_auc": [0.5, 0.7, 0.6, 0.4],
+        "eval_dhen_auc": [0.1, 0.9, 0.2, 0.3],
+        "eval_dcnv2_auc": [0.1, 0.2, 0.3, 0.8],
+    }
+    update = {"history": history, "monitored": "eval_auc", "best": 1, "evaluations_per_epoch": 2}
+    for own, said in (
+        ({"dhen": 1, "dcnv2": 3}, "each member's own that was kept: fused 0.7000, dhen 0.9000, dcnv2 0.8000"),
+        ({}, "at the weights that were kept: fused 0.7000, dhen 0.9000, dcnv2 0.2000"),
+    ):
+        training = sound.training.model_copy(update=update | {"own_best": own})
+        figure = eval_figures(sound.model_copy(update={"training": training}))[0]
+        assert said in figure.alt

@@ -21,25 +21,38 @@ class TableWatch:
 
     def __init__(self, model: CETNet) -> None:
         self._model = model
-        self._began = [row_marks(table) for _, _, table in _tables(model)]
+        self._began = [row_marks(table) for *_, table in _tables(model)]
 
     def health(self) -> list[TableHealth]:
-        """One entry a member and vocabulary, in their order. A member has one for each width and each embedding set."""
+        """One entry a member and vocabulary, in their order. A member has one for each width and each embedding set.
+
+        What members share is listed once; tables beside those of a member's features have their layer's name.
+        """
         return [
-            _table_health(member, owner, table[rows], began[rows])
-            for (member, layer, table), began in zip(_tables(self._model), self._began, strict=True)
+            _table_health(member, f"{owner}{which}", table[rows], began[rows])
+            for (member, which, layer, table), began in zip(_tables(self._model), self._began, strict=True)
             for owner, rows in ((owner, layer.rows_of(owner)) for owner in layer.vocabulary_sizes)
         ]
 
 
-def _tables(model: CETNet) -> Iterator[tuple[str, FeatureEmbedding, np.ndarray]]:
-    """Each table, those of embedding sets apart: collapsed sets side by side would look less so than each is."""
-    for name, member in zip(model.member_names, model.members, strict=True):
-        for layer in member.submodules:
-            if isinstance(layer, FeatureEmbedding) and layer.table is not None:
-                table = tf.convert_to_tensor(layer.table.embeddings).numpy()
-                for part in np.split(table, member.embedding_sets if layer is member.features else 1, axis=1):
-                    yield name, layer, part
+def _tables(model: CETNet) -> Iterator[tuple[str, str, FeatureEmbedding, np.ndarray]]:
+    """Each table with its member and what tells it from the member's others.
+
+    Embedding sets are apart: collapsed sets side by side would look less so than each is.
+    """
+    members = list(zip(model.member_names, model.members, strict=True))
+    for name, member in members:
+        layers = [layer for layer in member.submodules if isinstance(layer, FeatureEmbedding)]
+        for layer in sorted(layers, key=lambda layer: layer is not member.features):
+            own = layer is member.features
+            users = [other for other, model_of in members if own and model_of.features is layer]
+            if layer.table is None or (users and users[0] != name):
+                continue
+            sets = member.embedding_sets if own else 1
+            parts = np.split(tf.convert_to_tensor(layer.table.embeddings).numpy(), sets, axis=1)
+            for number, part in enumerate(parts, 1):
+                which = f" (set {number})" if sets > 1 else "" if own else f" ({layer.name})"
+                yield ", ".join(users) or name, which, layer, part
 
 
 def _table_health(member: str, owner: str, table: np.ndarray, began: np.ndarray) -> TableHealth:

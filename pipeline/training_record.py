@@ -43,8 +43,8 @@ class Histogram(Record):
 class TableHealth(Record):
     """The embedding rows that one member has for one vocabulary; padding is not among them."""
 
-    member: str
-    feature: str  # the owner of the vocabulary
+    member: str  # or all that share the table
+    feature: str  # the owner of the vocabulary; behind it, in brackets, which of several tables of the member
     rows: int
     width: int
     abundance: float  # information abundance, 1 to width; 0 for zeros

@@ -128,8 +128,32 @@ def test_embedding_sets_are_watched_each_by_itself(spec: DataSpec) -> None:
     rows, row = len(table.get_weights()[0]), np.array([1.0, 2, 3, 4])
     collapsed = np.outer(np.arange(1, rows + 1), row), np.outer(np.arange(rows, 0, -1), row[::-1])
     table.set_weights([np.concatenate(collapsed, axis=1)])
-    found = [table for table in TableWatch(model).health() if table.feature == "user"]
+    found = [table for table in TableWatch(model).health() if table.feature.startswith("user (set")]
     assert [(table.width, pytest.approx(table.abundance, rel=1e-4)) for table in found] == [(4, 1.0)] * 2
+
+
+def test_no_two_entries_are_of_one_name(spec: DataSpec) -> None:
+    sets = {"type": "multi_embedding", "embedding_dim": 2, "sets": 2, "hidden": [8], "cross_layers": 1}
+    gates = {"type": "finalmlp", "embedding_dim": 4, "hidden": [8], "second_hidden": [8], "gate_hidden": [8]}
+    gates |= {"context": ["user"], "second_context": ["user"]}
+    found = [
+        (table.member, table.feature) for table in TableWatch(CETNet(spec, SIZES, [sets, gates])).health()
+    ]
+    assert len(set(found)) == len(found)
+    assert [feature for _, feature in found if feature.startswith("user")] == [
+        "user (set 1)",
+        "user (set 2)",
+        "user",
+        "user (context)",
+        "user (second_context)",
+    ]
+
+
+def test_a_table_that_members_share_is_watched_once(spec: DataSpec) -> None:
+    members = [{"type": "dcnv2", "hidden": [8]}, {"type": "mlp", "hidden": [8]}]
+    model = CETNet(spec, SIZES, members, shared_tables=True)
+    found = [(table.member, table.feature) for table in TableWatch(model).health()]
+    assert found == [("dcnv2, mlp", owner) for owner in SIZES]
 
 
 def test_tables_are_watched_by_member_and_vocabulary(spec: DataSpec) -> None:

@@ -138,7 +138,12 @@ def train(
     """
     rows = int(records(files).reduce(np.int64(0), lambda count, _: count + 1))
     parts = training.evaluations_per_epoch
-    steps = max(1, -(-rows // (training.batch_size * parts)))
+    batch_size = min(
+        training.batch_size, -(-rows // parts)
+    )  # else a step would go over the rows more than once
+    if batch_size < training.batch_size:
+        logging.warning("batch_size %d is cut to %d, a part of a pass.", training.batch_size, batch_size)
+    steps = -(-rows // (batch_size * parts))
     evaluate = EvaluateSplit(held_out, training.monitor)
     each = training.stop == "each" and len(model.members) > 1
     stop = KeepBest(evaluate, training.patience * parts, each)
@@ -162,7 +167,7 @@ def train(
 
         def batches() -> tf.data.Dataset:
             shuffled = shuffled_records(files, rows, training.seed, Path(scratch))
-            return parsed_batches(shuffled, transformed, training.batch_size)
+            return parsed_batches(shuffled, transformed, batch_size)
 
         try:
             history = model.fit(

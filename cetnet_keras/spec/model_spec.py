@@ -119,7 +119,10 @@ class CollaborationSpec(SpecModel):
 class TrainingSpec(SpecModel):
     """How training runs and when it stops."""
 
-    batch_size: Count = Field(default=1024, description="rows a step, over all replicas")
+    batch_size: Count = Field(
+        default=1024,
+        description="rows a step, over all replicas; no more than from one evaluation to the next",
+    )
     learning_rate: float = Field(default=0.001, gt=0, description="of the optimiser")
     learning_rate_decay: Literal["none", "linear", "cosine"] = Field(
         default="none", description="how the rate falls towards 0, evaluation by evaluation, over `epochs`"

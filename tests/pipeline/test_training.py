@@ -16,7 +16,8 @@ from sklearn.metrics import log_loss, roc_auc_score
 from cetnet_keras.cetnet import CETNet
 from cetnet_keras.errors import WorkFailed
 from cetnet_keras.spec import DataSpec, MemberSpec, TrainingSpec
-from pipeline.dataset import transformed_batches
+from pipeline import trainer
+from pipeline.dataset import parsed_batches, transformed_batches
 from pipeline.evaluate_split import EvalSplit, EvaluateSplit
 from pipeline.groups import NO_GROUP
 from pipeline.trainer import Fit, optimizer_of, train
@@ -194,6 +195,21 @@ def test_a_training_of_which_no_evaluation_is_a_number_fails(trained: Callable[.
         WorkFailed, match="no evaluation of 1 gave a number for eval_auc: the weights have overflowed"
     ):
         trained(learning_rate=3e37, batch_size=10_000, epochs=1, evaluations_per_epoch=1)
+
+
+def test_a_step_has_no_more_rows_than_its_part_of_a_pass(
+    trained: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+
+    def watched(rows: tf.data.Dataset, transformed: tft.TFTransformOutput, size: int) -> tf.data.Dataset:
+        sizes.append(size)
+        return parsed_batches(rows, transformed, size)
+
+    monkeypatch.setattr(trainer, "parsed_batches", watched)
+    found = trained(batch_size=100_000, epochs=2, evaluations_per_epoch=2)
+    assert sizes == [-(-found.fit.rows // 2)]
+    assert found.model.optimizer.iterations == len(found.history["loss"]) == 4
 
 
 def test_the_gradient_as_a_whole_is_clipped() -> None:

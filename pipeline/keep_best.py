@@ -65,7 +65,7 @@ class KeepBest(tf.keras.callbacks.EarlyStopping):
 
     def _keep(self, name: str, member: Member, epoch: int, logs: dict[str, Any]) -> bool:
         value, own = logs[f"eval_{name}_{self.monitor.removeprefix('eval_')}"], self._own.get(name)
-        if own is not None and not self._is_improvement(value, own.value):
+        if own is not None and np.isfinite(own.value) and not self._is_improvement(value, own.value):
             return False
         self._own[name] = Best(value, epoch, [variable.numpy() for variable in member.variables])
         return True

@@ -20,6 +20,7 @@ from pipeline import trainer
 from pipeline.dataset import parsed_batches, transformed_batches
 from pipeline.evaluate_split import EvalSplit, EvaluateSplit
 from pipeline.groups import NO_GROUP
+from pipeline.keep_best import KeepBest
 from pipeline.trainer import Fit, optimizer_of, train
 from pipeline.transform import vocabulary_sizes
 
@@ -195,6 +196,18 @@ def test_a_training_of_which_no_evaluation_is_a_number_fails(trained: Callable[.
         WorkFailed, match="no evaluation of 1 gave a number for eval_auc: the weights have overflowed"
     ):
         trained(learning_rate=3e37, batch_size=10_000, epochs=1, evaluations_per_epoch=1)
+
+
+def test_a_member_whose_first_evaluation_is_no_number_is_kept_at_a_later_one(
+    prepared: Prepared, trained: Callable[..., Trained]
+) -> None:
+    stop = KeepBest(EvaluateSplit(prepared.held_out, "auc"), patience=1, each=True)
+    (member,) = trained(epochs=1).model.members
+    gains = [
+        stop._keep("mlp", member, evaluation, {"eval_mlp_auc": auc})
+        for evaluation, auc in enumerate((np.nan, 0.6, 0.5, np.nan, 0.7))
+    ]
+    assert gains == [True, True, False, False, True] and stop._own["mlp"].evaluation == 4
 
 
 def test_a_step_has_no_more_rows_than_its_part_of_a_pass(

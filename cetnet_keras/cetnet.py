@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_recommenders as tfrs
 
 from cetnet_keras.calibration import Calibration
 from cetnet_keras.collaboration import collaborative_loss
@@ -18,15 +17,13 @@ from cetnet_keras.input_signature import (
     check_ids,
     check_keys,
     check_numbers,
-    check_rows,
     example_batch,
     input_signature,
 )
+from cetnet_keras.labels import Labelled, check_rows, check_targets, labelled
 from cetnet_keras.metrics import weight_among_all
+from cetnet_keras.own_loss import OwnLossModel
 from cetnet_keras.spec import CollaborationSpec, DataSpec, FusionSpec, MemberSpec
-
-Labelled = tuple[FeatureBatch, tf.Tensor] | tuple[FeatureBatch, tf.Tensor, tf.Tensor]
-"""Features and label [B], or features, label [B] and weight [B]."""
 
 
 class EnsembleOutput(NamedTuple):
@@ -48,18 +45,8 @@ class _Seen(NamedTuple):
     loss_sums: tf.Tensor  # [parts of the loss] float32
 
 
-def _one_column(name: str, values: Any) -> tf.Tensor:
-    """Values [B] or [B, 1] as [B]; ValueError for others."""
-    if isinstance(values, Mapping):
-        raise ValueError(f"`{name}` must be one tensor [B]. Received: a dict of {', '.join(values)}")
-    values = tf.convert_to_tensor(values)
-    if values.shape.rank is not None and values.shape[1:].as_list() not in ([], [1], [None]):
-        raise ValueError(f"`{name}` must be one tensor [B]. Received: the shape {tuple(values.shape)}")
-    return tf.reshape(values, [-1])
-
-
 @tf.keras.utils.register_keras_serializable(package="cetnet")
-class CETNet(tfrs.Model):
+class CETNet(OwnLossModel):
     """Collaborative Ensemble Training Network: several CTR models in one, and one fused CTR.
 
     Loss = BCE(fused) + sum_m BCE(member m) + alpha * mean over pairs of the symmetric KL (or what `collaboration` and
@@ -103,7 +90,6 @@ class CETNet(tfrs.Model):
     """
 
     LOSS_CHECK = "the loss of a training step"  # what a failed check is known by
-    optimizer: Any  # None until `compile`
 
     def __init__(
         self,
@@ -204,10 +190,7 @@ class CETNet(tfrs.Model):
         """
         label = np.reshape(label, [-1])
         weight = np.ones(len(label)) if weight is None else np.reshape(weight, [-1])
-        for name, values, largest in (("label", label, 1), ("weight", weight, np.inf)):
-            if not np.all((values >= 0) & (values <= largest) & np.isfinite(values)):
-                found = f"{np.min(values)} to {np.max(values)}"
-                raise ValueError(f"`{name}` must be finite, from 0 to {largest}. Received: {found}")
+        check_targets(label, weight)
         inputs = [inputs] if isinstance(inputs, Mapping) else inputs
         served = tf.function(
             lambda batch: self._served_logit(self.predict_logits(self._checked(batch))), reduce_retracing=True
@@ -257,12 +240,8 @@ class CETNet(tfrs.Model):
         return loss
 
     def _loss(self, inputs: Labelled, training: bool) -> tuple[tf.Tensor, _Seen]:
-        if not isinstance(inputs, tuple | list) or len(inputs) not in (2, 3):
-            expected = "(inputs, label) or (inputs, label, weight)"
-            raise ValueError(f"a batch to learn from must be {expected}. Received: {type(inputs).__name__}")
-        batch, label, *weight = inputs
-        label = tf.cast(_one_column("label", label), tf.float32)
-        counted = tf.cast(_one_column("weight", weight[0]), tf.float32) if weight else tf.ones_like(label)
+        batch, label, weight = labelled(inputs)
+        counted = tf.ones_like(label) if weight is None else weight
         batch = self._checked(batch, check_rows(label, counted))
         output = self.predict_logits(batch, training)
         clicks = tf.tile(label[:, tf.newaxis], [1, len(self.members)])  # [B, M]
@@ -277,7 +256,7 @@ class CETNet(tfrs.Model):
             each = tf.nn.sigmoid_cross_entropy_with_logits(clicks, lines)
             parts.append(tf.reduce_sum(each, axis=1, keepdims=True))
         losses = tf.concat(parts, axis=1)  # [B, parts]
-        if weight:
+        if weight is not None:
             losses *= counted[:, tf.newaxis]
         sums = tf.reduce_sum(losses, axis=0)  # [parts]
         size = tf.cast(tf.size(label), tf.float32)
@@ -325,46 +304,6 @@ class CETNet(tfrs.Model):
         with tf.control_dependencies([ids, check_numbers(self.spec, batch), *others]):
             return {key: tf.identity(value) for key, value in batch.items()}
 
-    def compile(
-        self,
-        optimizer: Any = "rmsprop",
-        loss: Any = None,
-        metrics: Any = None,
-        loss_weights: Any = None,
-        weighted_metrics: Any = None,
-        run_eagerly: bool | None = None,
-        steps_per_execution: int | None = None,
-        jit_compile: bool | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Keras' own, without what CETNet has no use for.
-
-        Raises:
-            ValueError: a loss or its weights, which `collaboration` and `fusion` say; `jit_compile`: XLA leaves out the
-                checks of ids, labels and the loss, and a step that should be refused would be learned from.
-        """
-        if loss is not None or loss_weights is not None:
-            cure = "say it in `fusion` and `collaboration`, and leave `loss` and `loss_weights` out"
-            raise ValueError(f"CETNet has a loss of its own: {cure}. Received: {loss!r}, {loss_weights!r}")
-        if jit_compile:
-            raise ValueError(
-                "`jit_compile` must be left out: XLA skips the checks of ids, labels and the loss"
-            )
-        super().compile(
-            optimizer=optimizer,
-            metrics=metrics,
-            weighted_metrics=weighted_metrics,
-            run_eagerly=run_eagerly,
-            steps_per_execution=steps_per_execution,
-            **kwargs,
-        )
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """What Keras does with a file of a model whose `compile` it knows to be its own."""
-        self.compile(**tf.keras.saving.deserialize_keras_object(config))
-        if hasattr(self.optimizer, "build"):  # none of `legacy`
-            self.optimizer.build(self.trainable_variables)
-
     @property
     def metrics_names(self) -> list[str]:
         """What `evaluate` gives a list of, in its order."""
@@ -384,16 +323,6 @@ class CETNet(tfrs.Model):
         for member in self.members:
             for owner, table in vectors.items():
                 member.features.set_pretrained(owner, table)
-
-    def make_train_function(self, force: bool = False) -> Any:
-        """Keras' own, with the optimiser's variables made first: a step that makes variables is traced twice."""
-        if not hasattr(self.optimizer, "build"):
-            raise ValueError(
-                f"`optimizer` must be of tf.keras.optimizers, not of its `legacy`. Received: {self.optimizer}"
-            )
-        with self.distribute_strategy.scope():
-            self.optimizer.build(self.trainable_variables)
-        return super().make_train_function(force)
 
     def _weighted(self, parts: tf.Tensor, warmth: tf.Tensor | float = 1.0) -> tf.Tensor:
         """The loss [] of its parts, in the order of their names."""

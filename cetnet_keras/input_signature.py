@@ -135,22 +135,3 @@ def check_numbers(spec: DataSpec, batch: FeatureBatch) -> tf.Operation | None:
     return tf.debugging.Assert(
         ~tf.reduce_any(bad), [f"{NUMBERS_CHECK}; {cure}", tf.boolean_mask(list(names), bad)], summarize=-1
     )
-
-
-def check_rows(label: tf.Tensor, weight: tf.Tensor) -> tf.Operation | None:
-    """An op that fails where a label [B] is outside [0, 1] or a weight [B] below 0 or not finite.
-
-    Returns:
-        the op, which raises InvalidArgumentError; None where ops run at once.
-    """
-    sound = tf.reduce_all((label >= 0) & (label <= 1)) & tf.reduce_all(
-        (weight >= 0) & tf.math.is_finite(weight)
-    )
-    ends = [
-        part
-        for name, values in (("label", label), ("weight", weight))
-        for part in (f"{name} from", tf.reduce_min(values), "to", tf.reduce_max(values))
-    ]
-    return tf.debugging.Assert(
-        sound, ["labels must be in [0, 1], 1 for a click, and weights finite and 0 or more; found", *ends]
-    )

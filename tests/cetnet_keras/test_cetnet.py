@@ -350,20 +350,6 @@ def test_half_precision_trains_like_single_precision(
     assert np.linalg.norm(flat_weights(half) - flat_weights(full)) < 0.02 * np.linalg.norm(step)
 
 
-def test_what_a_members_layer_adds_to_the_loss_may_be_of_half_precision(
-    spec: DataSpec, sizes: dict[str, int], batch: Batch, label: np.ndarray
-) -> None:
-    losses = []
-    for dtype in ("float32", "mixed_float16"):
-        model = CETNet(spec, sizes, [TINY_DCN], dtype=dtype)
-        layer = next(part for part in model.submodules if isinstance(part, tf.keras.layers.Dense))
-        layer.activity_regularizer = tf.keras.regularizers.L2(0.1)
-        model.compile(LazyAdam(0.05), run_eagerly=True)
-        model.train_on_batch(batch, label)
-        losses.append(float(model._regularisation()))
-    assert losses[0] > 0 and losses[1] > 0
-
-
 def test_training_goes_on_from_a_keras_file_as_if_nothing_had_happened(
     spec: DataSpec, sizes: dict[str, int], batch: Batch, label: np.ndarray, tmp_path: Path
 ) -> None:

@@ -175,3 +175,17 @@ def test_a_member_taken_out_of_an_ensemble_says_what_it_said_there(
         assert alone.count_params() < ensemble.count_params()
     with pytest.raises(ValueError, match=r"must be one of din, dhen, dcnv2. Received: 'mlp'"):
         one_member(ensemble, "mlp")
+
+
+def test_what_a_members_layer_adds_to_the_loss_may_be_of_half_precision(
+    spec: DataSpec, sizes: dict[str, int], batch: Batch, label: np.ndarray
+) -> None:
+    losses = []
+    for dtype in ("float32", "mixed_float16"):
+        model = CETNet(spec, sizes, [TINY_DCN], dtype=dtype)
+        layer = next(part for part in model.submodules if isinstance(part, tf.keras.layers.Dense))
+        layer.activity_regularizer = tf.keras.regularizers.L2(0.1)
+        model.compile(LazyAdam(0.05), run_eagerly=True)
+        model.train_on_batch(batch, label)
+        losses.append(float(model._regularisation()))
+    assert losses[0] > 0 and losses[1] > 0

@@ -268,26 +268,21 @@ def test_calibrate_counts_the_rows_that_were_dropped(
 
 
 @pytest.mark.parametrize(
-    ("of_label", "of_weight", "said"),
+    ("name", "bad", "said"),
     [
-        (-1, 1, "`label` must be finite, from 0 to 1. Received: -1.0 to 1.0"),
-        (np.nan, 1, "`label` must be finite, from 0 to 1. Received: nan"),
-        (1, -1, "`weight` must be finite, from 0 to inf. Received: -1.0 to 1.0"),
-        (1, np.inf, "`weight` must be finite, from 0 to inf. Received: 1.0 to inf"),
+        ("label", -1, "from 0 to 1. Received: -1.0 to 1.0"),
+        ("label", np.nan, "from 0 to 1. Received: nan"),
+        ("weight", -1, "from 0 to inf. Received: -1.0 to 1.0"),
+        ("weight", np.inf, "from 0 to inf. Received: 1.0 to inf"),
     ],
 )
 def test_calibrate_refuses_a_label_or_weight_that_is_none(
-    model: CETNet,
-    inputs: dict[str, np.ndarray],
-    label: np.ndarray,
-    of_label: float,
-    of_weight: float,
-    said: str,
+    model: CETNet, inputs: dict[str, np.ndarray], label: np.ndarray, name: str, bad: float, said: str
 ) -> None:
-    weight = np.ones(N)
-    label[7], weight[7] = of_label, of_weight
-    with pytest.raises(ValueError, match=said):
-        model.calibrate(inputs, label, weight)
+    rows = {"label": label, "weight": np.ones(N)}
+    rows[name][7] = bad
+    with pytest.raises(ValueError, match=f"`{name}` must be finite, {said}"):
+        model.calibrate(inputs, **rows)
 
 
 def test_calibrate_refuses_what_predict_refuses_and_nothing(

@@ -138,9 +138,8 @@ def train(
     """
     rows = int(records(files).reduce(np.int64(0), lambda count, _: count + 1))
     parts = training.evaluations_per_epoch
-    batch_size = min(
-        training.batch_size, -(-rows // parts)
-    )  # else a step would go over the rows more than once
+    # a larger one would go over the rows more than once in a step
+    batch_size = min(training.batch_size, -(-rows // parts))
     if batch_size < training.batch_size:
         logging.warning("batch_size %d is cut to %d, a part of a pass.", training.batch_size, batch_size)
     steps = -(-rows // (batch_size * parts))

@@ -61,17 +61,25 @@ def shuffled_records(patterns: Sequence[str], rows: int, seed: int, scratch: Pat
         scratch: a folder for those files, which are made once.
     """
     stored, buckets = records(patterns), -(-rows // SHUFFLE_ROWS)
-    if buckets > 1:
-        path = str(scratch / "dealt_out")
-        if not tf.io.gfile.exists(path):
-            deal = partial(tf.strings.to_hash_bucket_fast, num_buckets=buckets)
-            stored.save(path, compression="GZIP", shard_func=deal)
+    if buckets == 1:
+        return stored.shuffle(SHUFFLE_ROWS, seed=seed).repeat()
+    path = str(scratch / "dealt_out")
+    if not tf.io.gfile.exists(path):
+        deal = partial(tf.strings.to_hash_bucket_fast, num_buckets=buckets)
+        stored.save(path, compression="GZIP", shard_func=deal)
 
-        def in_any_order(files: tf.data.Dataset) -> tf.data.Dataset:
-            return files.shuffle(buckets, seed=seed).flat_map(lambda file: file)
+    def one_pass(seed: tf.Tensor) -> tf.data.Dataset:
+        def shuffled(files: tf.data.Dataset) -> tf.data.Dataset:
+            # each by itself: a buffer for all would hold the first rows of the next, which are sorted, beside those of this
+            seeds = tf.data.Dataset.random(seed)
+            files = tf.data.Dataset.zip((files.shuffle(buckets, seed=seed), seeds))
+            # a hash fills files unequally, but none with twice as many rows as another
+            whole = 2 * SHUFFLE_ROWS
+            return files.flat_map(lambda file, own: file.shuffle(whole, seed=own))
 
-        stored = tf.data.Dataset.load(path, compression="GZIP", reader_func=in_any_order)
-    return stored.shuffle(SHUFFLE_ROWS, seed=seed).repeat()
+        return tf.data.Dataset.load(path, tf.TensorSpec([], tf.string), "GZIP", shuffled)
+
+    return tf.data.Dataset.random(seed).flat_map(one_pass)
 
 
 def dense_batch(batch: dict[str, Any]) -> dict[str, tf.Tensor]:

@@ -46,6 +46,10 @@ def test_each_pass_has_every_row_once_in_an_order_that_knows_nothing_of_the_file
         assert sorted(rows) == list(range(ROWS))
         # sorted rows shuffled within a window would have .95; the standard error is .022
         assert abs(np.corrcoef(rows, np.arange(ROWS))[0, 1]) < 0.1
+        shares = np.reshape(rows >= ROWS / 2, [10, -1]).mean(axis=1)
+        assert np.abs(shares - 0.5).max() < 0.15, (
+            "of the second file in each tenth; the standard error is .035"
+        )
     assert abs(np.corrcoef(*both)[0, 1]) < 0.1
 
 

@@ -1,7 +1,7 @@
 """Batches of transformed examples: whole batches are parsed at once, nothing is done per row in Python."""
 
 from collections.abc import Sequence
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ def shuffled_records(patterns: Sequence[str], rows: int, seed: int, scratch: Pat
     """The serialised rows of gzipped TFRecord files, over and over, each pass in an order of its own.
 
     Files are often sorted, by time or by label. Where memory does not hold all rows, they are dealt out by their hash to
-    files of about as many as it does, and a pass shuffles the rows of a file at a time, the files in an order of its own.
+    files of about as many as it does, and a pass goes through them, each shuffled by itself.
     The same seed gives the same order. Source: our choice, the usual shuffle in two passes.
 
     Args:
@@ -68,18 +68,16 @@ def shuffled_records(patterns: Sequence[str], rows: int, seed: int, scratch: Pat
         deal = partial(tf.strings.to_hash_bucket_fast, num_buckets=buckets)
         stored.save(path, compression="GZIP", shard_func=deal)
 
-    def one_pass(seed: tf.Tensor) -> tf.data.Dataset:
-        def shuffled(files: tf.data.Dataset) -> tf.data.Dataset:
-            # each by itself: a buffer for all would hold the first rows of the next, which are sorted, beside those of this
-            seeds = tf.data.Dataset.random(seed)
-            files = tf.data.Dataset.zip((files.shuffle(buckets, seed=seed), seeds))
-            # a hash fills files unequally, but none with twice as many rows as another
-            whole = 2 * SHUFFLE_ROWS
-            return files.flat_map(lambda file, own: file.shuffle(whole, seed=own))
+    def dealt_out(number: int) -> tf.data.Dataset:
+        def one_file(files: tf.data.Dataset) -> tf.data.Dataset:
+            return files.skip(number).take(1).flat_map(lambda file: file)
 
-        return tf.data.Dataset.load(path, tf.TensorSpec([], tf.string), "GZIP", shuffled)
+        # each by itself: a buffer for all would hold the first rows of the next, which are sorted, beside those of this;
+        # a hash fills files unequally, but none with twice as many rows as another
+        file = tf.data.Dataset.load(path, compression="GZIP", reader_func=one_file)
+        return file.shuffle(2 * SHUFFLE_ROWS, seed=seed + number)
 
-    return tf.data.Dataset.random(seed).flat_map(one_pass)
+    return reduce(tf.data.Dataset.concatenate, map(dealt_out, range(buckets))).repeat()
 
 
 def dense_batch(batch: dict[str, Any]) -> dict[str, tf.Tensor]:

@@ -36,6 +36,14 @@ def masked_softmax(score: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.nn.softmax(tf.cast(score, tf.float32) + hidden), score.dtype)
 
 
+def check_heads(heads: int, width: int) -> None:
+    """Raises ValueError where a width cannot be cut into so many heads."""
+    if heads < 1 or width % heads:
+        raise ValueError(
+            f"`heads` must divide the width {width} of what it attends to. Received: heads={heads!r}"
+        )
+
+
 def head_width(width: int, heads: int) -> int:
     """Width of one of `heads` that share `width`, rounded up to an even number, since a rotation turns pairs."""
     return 2 * -(-width // (2 * heads))

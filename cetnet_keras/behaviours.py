@@ -35,6 +35,16 @@ def behaviours(spec: DataSpec) -> tuple[Behaviour, ...]:
     return tuple(found)
 
 
+def read_behaviours(spec: DataSpec, member: str) -> tuple[Behaviour, ...]:
+    """The behaviours of a spec for a member that is about them. Raises ValueError where there are none."""
+    found = behaviours(spec)
+    if not found:
+        raise ValueError(
+            f"{member} needs a sequence; the data spec has no sequence: add one, or name another member"
+        )
+    return found
+
+
 def tokens_of(features: EmbeddedFeatures, behaviour: Behaviour) -> tuple[tf.Tensor, tf.Tensor]:
     """The tokens of a behaviour, [B, T, k d] for its k sequences, and their mask [B, T].
 

@@ -21,6 +21,7 @@ from cetnet_keras.input_signature import (
     input_signature,
 )
 from cetnet_keras.labels import Labelled, check_rows, check_targets, labelled
+from cetnet_keras.members.base import checked_output
 from cetnet_keras.metrics import weight_among_all
 from cetnet_keras.own_loss import OwnLossModel
 from cetnet_keras.spec import CollaborationSpec, DataSpec, FusionSpec, MemberSpec
@@ -81,8 +82,8 @@ class CETNet(OwnLossModel):
 
     A label outside [0, 1], a negative weight and an id above `vocabulary_sizes` raise InvalidArgumentError in training and
     evaluation, and such an id in `predict`; a served model does not look: its own transform makes its ids.
-    A training step whose loss is not finite raises InvalidArgumentError and moves nothing but the moving statistics of
-    batch normalisation, which the forward pass moves.
+    A training step whose loss or gradient is not finite raises InvalidArgumentError and moves nothing but the moving
+    statistics of batch normalisation, which the forward pass moves.
     In `fit`, a batch is (inputs, label) or (inputs, label, weight) with label [B], 0 or 1, and weight [B]. The parts of
     the loss are logged as `loss_NAME`, and beside them what `compile(metrics=..., weighted_metrics=...)`
     names, measured on ctr. Under `weighted_metrics` a row counts by its weight, and one without a click 1 /
@@ -90,6 +91,7 @@ class CETNet(OwnLossModel):
     """
 
     LOSS_CHECK = "the loss of a training step"  # what a failed check is known by
+    GRADIENT_CHECK = "the gradient of a training step"
 
     def __init__(
         self,
@@ -139,15 +141,14 @@ class CETNet(OwnLossModel):
         self._set_save_spec(
             input_signature(self.spec)
         )  # else Keras takes the one token below for the only length
-        self(
-            example_batch(self.spec)
-        )  # all variables exist from here on: saving and restoring need no first batch
+        # all variables exist from here on: saving and restoring need no first batch
+        self(example_batch(self.spec, rows=2))
 
     @tf.autograph.experimental.do_not_convert  # nor what it calls: conversion took half of the time to a first step
     def predict_logits(self, inputs: FeatureBatch, training: bool | None = None) -> EnsembleOutput:
         """The ensemble's view of a batch in log odds."""
         check_keys(self.spec, inputs)
-        outputs = [member(inputs, training=training) for member in self.members]
+        outputs = [checked_output(member, inputs, training) for member in self.members]
         member_logit = tf.stack([output.logit for output in outputs], axis=1)
         # detached, the fused loss reaches no member through a weight either
         weighed = tf.stop_gradient(member_logit) if self.fusion_spec.detach_members else member_logit
@@ -185,7 +186,7 @@ class CETNet(OwnLossModel):
             weight: [N], that of a row; 1 if left out. Rows without a click count 1 / negative_keep_rate times that.
         Raises:
             ValueError: no batch, another number of labels or weights than rows, a label outside [0, 1], a weight that is
-                negative or not finite.
+                negative or not finite, or none above 0.
             tf.errors.InvalidArgumentError: an id above `vocabulary_sizes`, a number that is not finite.
         """
         label = np.reshape(label, [-1])
@@ -282,11 +283,11 @@ class CETNet(OwnLossModel):
         with tf.GradientTape() as tape:
             loss, seen = self._loss(inputs, training=True)
             loss = tf.debugging.check_numerics(loss + self._regularisation(), self.LOSS_CHECK)
-        with tf.control_dependencies([loss]):  # a failed check stops the count of steps too
+        # scales the loss where float16 needs it
+        gradients = self.optimizer.compute_gradients(loss, self.trainable_variables, tape=tape)
+        with tf.control_dependencies([loss, self._checked_norm(gradients)]):  # stop the count of steps, too
             self._log(seen, training=True)
-            self.optimizer.minimize(
-                loss, self.trainable_variables, tape=tape
-            )  # scales the loss where float16 needs it
+            self.optimizer.apply_gradients(gradients)
         return self._mean_losses()
 
     @tf.autograph.experimental.do_not_convert
@@ -297,6 +298,13 @@ class CETNet(OwnLossModel):
     @tf.autograph.experimental.do_not_convert
     def predict_step(self, data: Any) -> dict[str, tf.Tensor]:
         return super().predict_step((self._checked(data[0] if isinstance(data, tuple) else data),))
+
+    def _checked_norm(self, gradients: list[tuple[Any, tf.Variable]]) -> tf.Tensor:
+        """The norm [] of a step's gradients, which must be finite: on a CPU a fused ReLU makes 0 of NaN, and hides it."""
+        if isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
+            return tf.constant(0.0)  # it leaves such a step out by itself, and lowers its scale
+        norm = tf.linalg.global_norm([tf.cast(g, tf.float32) for g, _ in gradients if g is not None])
+        return tf.debugging.check_numerics(norm, self.GRADIENT_CHECK)
 
     def _checked(self, batch: FeatureBatch, *others: tf.Operation | None) -> FeatureBatch:
         """The batch, of which nothing is read before these checks and those of its ids and numbers."""
@@ -318,7 +326,7 @@ class CETNet(OwnLossModel):
         """Gives every member the pretrained vectors: by `spec.owner` of the feature, [ids + 1, dimension], row 0 zero.
 
         Raises:
-            ValueError: another shape, or no such feature.
+            ValueError: another shape, a value that is not finite, or no such feature.
         """
         for member in self.members:
             for owner, table in vectors.items():

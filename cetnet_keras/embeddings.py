@@ -261,7 +261,7 @@ class FeatureEmbedding(tf.keras.layers.Layer):
         """Gives the table of a pretrained feature its vectors: [ids + 1, dimension], row 0 zero.
 
         Raises:
-            ValueError: another shape, or no such table.
+            ValueError: another shape, a value that is not finite, or no such table.
         """
         if owner not in self.pretrained_tables:
             raise ValueError(f"no pretrained table {owner!r}; there are: {', '.join(self.pretrained_tables)}")
@@ -270,6 +270,9 @@ class FeatureEmbedding(tf.keras.layers.Layer):
             raise ValueError(
                 f"`vectors` must have the shape {tuple(variable.shape)}. Received: {vectors.shape}"
             )
+        if not np.isfinite(vectors).all():
+            row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
+            raise ValueError(f"`vectors` of {owner!r} must be finite. Received: {vectors[row]} in row {row}")
         variable.assign(vectors)
 
     def call(self, batch: FeatureBatch) -> EmbeddedFeatures:

@@ -55,12 +55,14 @@ def check_rows(label: tf.Tensor, weight: tf.Tensor) -> tf.Operation | None:
 
 
 def check_targets(label: np.ndarray, weight: np.ndarray) -> None:
-    """What `check_rows` refuses, of arrays [N].
+    """What `check_rows` refuses, of arrays [N], and weights of which none counts.
 
     Raises:
-        ValueError: a label outside [0, 1], or a weight below 0 or not finite.
+        ValueError: a label outside [0, 1], a weight below 0 or not finite, or no weight above 0.
     """
     for name, values, largest in (("label", label, 1), ("weight", weight, np.inf)):
         if not np.all((values >= 0) & (values <= largest) & np.isfinite(values)):
             found = f"{np.min(values)} to {np.max(values)}"
             raise ValueError(f"`{name}` must be finite, from 0 to {largest}. Received: {found}")
+    if len(weight) and not np.any(weight):
+        raise ValueError("`weight` must be above 0 for some row. Received: 0 for all")

@@ -58,5 +58,5 @@ def bad_features(model: CETNet, batch: Mapping[str, np.ndarray]) -> list[str]:
 
 
 def is_divergence(error: tf.errors.InvalidArgumentError) -> bool:
-    """Whether it is what a training step of CETNet raises where its loss is no number, or would be none."""
-    return CETNet.LOSS_CHECK in error.message or NUMBERS_CHECK in error.message
+    """Whether it is what a training step of CETNet raises where its loss or gradient is no number, or would be none."""
+    return any(check in error.message for check in (CETNet.LOSS_CHECK, CETNet.GRADIENT_CHECK, NUMBERS_CHECK))

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from cetnet_keras.cetnet import CETNet
 from cetnet_keras.embedding_health import information_abundance, row_marks, row_norms
-from cetnet_keras.embeddings import FeatureEmbedding, missing_key
+from cetnet_keras.embeddings import EmbeddingTable, FeatureEmbedding, missing_key
 from cetnet_keras.metrics import EPSILON
 from cetnet_keras.spec import DataSpec
 from pipeline.training_record import EnsembleSummary, FeatureCoverage, Histogram, PairAgreement, TableHealth
@@ -21,22 +21,22 @@ class TableWatch:
 
     def __init__(self, model: CETNet) -> None:
         self._model = model
-        self._began = [row_marks(table) for *_, table in _tables(model)]
+        self._began = [row_marks(rows) for *_, rows in _tables(model)]
 
     def health(self) -> list[TableHealth]:
         """One entry a member and vocabulary, in their order. A member has one for each width and each embedding set.
 
-        What members share is listed once; tables beside those of a member's features have their layer's name.
+        What members share is listed once; tables beside those of a member's features have their layer's name, and
+        pretrained vectors that learn, which have a table of their own, are named so. Vectors that do not are left out.
         """
         return [
-            _table_health(member, f"{owner}{which}", table[rows], began[rows])
-            for (member, which, layer, table), began in zip(_tables(self._model), self._began, strict=True)
-            for owner, rows in ((owner, layer.rows_of(owner)) for owner in layer.vocabulary_sizes)
+            _table_health(member, feature, rows, began)
+            for (member, feature, rows), began in zip(_tables(self._model), self._began, strict=True)
         ]
 
 
-def _tables(model: CETNet) -> Iterator[tuple[str, str, FeatureEmbedding, np.ndarray]]:
-    """Each table with its member and what tells it from the member's others.
+def _tables(model: CETNet) -> Iterator[tuple[str, str, np.ndarray]]:
+    """The embedding rows of each vocabulary in each table, with their member and what tells them from its others.
 
     Embedding sets are apart: collapsed sets side by side would look less so than each is.
     """
@@ -46,13 +46,25 @@ def _tables(model: CETNet) -> Iterator[tuple[str, str, FeatureEmbedding, np.ndar
         for layer in sorted(layers, key=lambda layer: layer is not member.features):
             own = layer is member.features
             users = [other for other, model_of in members if own and model_of.features is layer]
-            if layer.table is None or (users and users[0] != name):
+            if users and users[0] != name:
                 continue
-            sets = member.embedding_sets if own else 1
-            parts = np.split(tf.convert_to_tensor(layer.table.embeddings).numpy(), sets, axis=1)
-            for number, part in enumerate(parts, 1):
+            of, sets = ", ".join(users) or name, member.embedding_sets if own else 1
+            for number, table in enumerate(_sets(layer, sets), 1):
                 which = f" (set {number})" if sets > 1 else "" if own else f" ({layer.name})"
-                yield ", ".join(users) or name, which, layer, part
+                for owner in layer.vocabulary_sizes:
+                    yield of, f"{owner}{which}", table[layer.rows_of(owner)]
+            which = "pretrained" if own else f"pretrained, {layer.name}"
+            for owner, vectors in layer.pretrained_tables.items():
+                if vectors.trainable:
+                    yield of, f"{owner} ({which})", _rows(vectors)[1:]
+
+
+def _sets(layer: FeatureEmbedding, sets: int) -> list[np.ndarray]:
+    return [] if layer.table is None else np.split(_rows(layer.table), sets, axis=1)
+
+
+def _rows(table: EmbeddingTable) -> np.ndarray:
+    return tf.convert_to_tensor(table.embeddings).numpy()
 
 
 def _table_health(member: str, owner: str, table: np.ndarray, began: np.ndarray) -> TableHealth:

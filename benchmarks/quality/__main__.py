@@ -125,8 +125,8 @@ def train_all(
             np.savez_compressed(result.with_suffix(".npz"), **arrays)
             # last: it says that all is there
             result.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-            test = {key: value["auc"] for key, value in found["test"].items()}
-            print(name, model, seed, f"{found['train_seconds']:.0f} s", test, flush=True)
+            auc = {key: value["auc"] for key, value in found["eval"].items()}
+            print(name, model, seed, f"{found['train_seconds']:.0f} s, AUC on eval:", auc, flush=True)
 
 
 if __name__ == "__main__":

@@ -40,8 +40,8 @@ def claims(runs: Runs) -> Iterator[Claim]:
     ensemble of the same members, and than the same members on one table, of a member's size or of theirs together; (c)
     than two copies of one architecture; (d) than without the pull; (e) confidence is better than equal weights, than a
     learned gate and than weights that are not detached; (f) fused is better than the multi-embedding model of its size,
-    also with copies of one architecture, and no worse than a single model of twice its size; (g) a member in the ensemble
-    is no worse than alone.
+    also with copies of one architecture, which it is better than on one wide table, too, and no worse than a single model
+    of twice its size; (g) a member in the ensemble is no worse than alone.
     Raises ValueError where sides that should be of one embedding size are not.
     """
     sides = {name: _side(name, seeds) for name, seeds in runs.items()}
@@ -64,7 +64,9 @@ def claims(runs: Runs) -> Iterator[Claim]:
         yield from _against(sides, "f", recipe, "multi-embedding", same_size=True)
     for name in sides:
         if found := re.fullmatch(rf"({'|'.join(RECIPES)})-(\d+x)", name):
-            yield from _against(sides, "f", name, f"multi-embedding-{found[2]}", same_size=True)
+            for rival in sides:
+                if rival.endswith(f"-{found[2]}") and not rival.startswith(RECIPES):
+                    yield from _against(sides, "f", name, rival, same_size=True)
     for small in (sides[name] for name in SMALLER if name in sides):
         for name, side in sides.items():
             single = all(len(run.members) == 1 for run in runs[name].values())

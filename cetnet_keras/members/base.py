@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from cetnet_keras.embeddings import EmbeddedFeatures, FeatureBatch, FeatureEmbedding
+from cetnet_keras.embeddings import CONTEXT_ROW, EmbeddedFeatures, FeatureBatch, FeatureEmbedding
 from cetnet_keras.mlp import Mlp
 from cetnet_keras.spec import DataSpec
 
@@ -18,6 +18,13 @@ class MemberOutput(NamedTuple):
     extra_loss: tf.Tensor | None = (
         None  # [B] float32, what its paper adds to its loss; label and weight are CETNet's
     )
+
+
+_PARTS = {  # of a MemberOutput: the number of axes, and what stands behind the number of rows
+    "embedding": (2, ", h], a vector an example"),
+    "logit": (1, "], a number an example"),
+    "extra_loss": (1, "], a number an example, or None"),
+}
 
 
 class Member(tf.keras.layers.Layer):
@@ -133,3 +140,30 @@ class Member(tf.keras.layers.Layer):
             "batch_norm": self.batch_norm,
             "embedding_stddev": self.embedding_stddev,
         }
+
+
+def checked_output(member: Member, batch: FeatureBatch, training: bool | None) -> MemberOutput:
+    """What a member says of a batch, as far as its type and shapes are known to be right before it is computed.
+
+    Raises:
+        ValueError: no MemberOutput, or a part of it that is no tensor, has other axes or rows than it should, or no width.
+    """
+    output, kind = member(batch, training=training), type(member).__name__
+    if not isinstance(output, MemberOutput):
+        found = f"found {type(output).__name__} as what call returns, expected MemberOutput"
+        raise ValueError(f"{kind}: {found}; return MemberOutput(embedding, logit)")
+    rows = batch.get(CONTEXT_ROW, next(iter(batch.values()))).shape[0]  # None in a graph
+    for part, (rank, expected) in _PARTS.items():
+        value = getattr(output, part)
+        if value is None and part == "extra_loss":
+            continue
+        known = tf.is_tensor(value) and value.shape.rank is not None
+        shape: list[int | None] = value.shape.as_list() if known else []
+        sound = len(shape) == rank and 0 not in shape[1:]
+        if not sound or not (rows is None or shape[0] in (None, rows)):
+            found = f"found {part} of shape {shape if known else type(value).__name__}"
+            size = "B" if rows is None else rows
+            raise ValueError(
+                f"{kind}: {found} for {size} rows, expected [{size}{expected}; correct what it returns"
+            )
+    return output

@@ -7,10 +7,10 @@ import tensorflow as tf
 
 from cetnet_keras.attention import masked_softmax
 from cetnet_keras.behaviours import (
-    behaviours,
     candidate_embedding,
     flat_fields,
     length_groups,
+    read_behaviours,
     tokens_of,
 )
 from cetnet_keras.embeddings import EmbeddedFeatures, mean_of_tokens
@@ -123,6 +123,8 @@ class DinMember(Member):
         attention_softmax: whether attention weights sum to 1.
     Output embedding:
         the last layer of the MLP.
+    Raises:
+        ValueError: a spec without a sequence.
     """
 
     def __init__(
@@ -137,7 +139,7 @@ class DinMember(Member):
         super().__init__(*args, **kwargs)
         self.hidden, self.attention_hidden = tuple(hidden), tuple(attention_hidden)
         self.attention_activation, self.attention_softmax = attention_activation, attention_softmax
-        self._behaviours = behaviours(self.spec)
+        self._behaviours = read_behaviours(self.spec, "din")
         self._attention = [
             LocalActivation(
                 attention_hidden,

@@ -5,13 +5,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from cetnet_keras.attention import masked_softmax
+from cetnet_keras.attention import check_heads, masked_softmax
 from cetnet_keras.behaviours import (
     Behaviour,
-    behaviours,
     candidate_embedding,
     flat_fields,
     length_groups,
+    read_behaviours,
     tokens_of,
 )
 from cetnet_keras.embeddings import EmbeddedFeatures, mean_of_tokens
@@ -64,12 +64,6 @@ class CausalAttention(tf.keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"heads": self.heads, "use_bias": self.use_bias}
-
-
-def check_heads(heads: int, width: int) -> None:
-    """Raises ValueError where a width cannot be cut into so many heads."""
-    if heads < 1 or width % heads:
-        raise ValueError(f"`heads` must divide the width {width} of a behaviour. Received: heads={heads!r}")
 
 
 @tf.keras.utils.register_keras_serializable(package="cetnet")
@@ -211,7 +205,7 @@ class DminMember(Member):
     Output embedding:
         the last layer of the MLP.
     Raises:
-        ValueError: a width that `heads` does not divide.
+        ValueError: a spec without a sequence, a width that `heads` does not divide.
     """
 
     def __init__(
@@ -226,7 +220,7 @@ class DminMember(Member):
         super().__init__(*args, **kwargs)
         self.hidden, self.heads, self.position_dim = tuple(hidden), heads, position_dim
         self.attention_hidden = tuple(attention_hidden)
-        self._behaviours = behaviours(self.spec)
+        self._behaviours = read_behaviours(self.spec, "dmin")
         for behaviour in self._behaviours:
             if behaviour.candidates:
                 check_heads(heads, self.embedding_dim * len(behaviour.sequences))

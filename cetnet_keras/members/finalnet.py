@@ -75,8 +75,9 @@ class RowGate(tf.keras.layers.Layer):
 class FinalNetMember(Member):
     """One block of factorised interactions, or two that learn from their mean.
 
-    The first block reads X and, with `gate`, X * (W X), W mixing the rows; the second reads X. Each has a linear readout
-    y_i, the log odds are their mean, and BCE(y_i, mean), the mean detached, is added to the loss: self-distillation.
+    The first block reads X and, with `gate`, X * (W X + b), W mixing the rows; the second reads X. Each has a linear
+    readout y_i, the log odds are their mean, and BCE(y_i, mean), the mean detached, is added to the loss:
+    self-distillation.
     Source: FINAL (Zhu et al., SIGIR 2023, DOI 10.1145/3539618.3591988) and its authors' code, which normalises hidden units
     unless told otherwise: `batch_norm: true` here. Rows (numbers as one, the mean of each sequence) and the output
     embedding are our choice.

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from cetnet_keras.attention import AttentionPooling, RotaryAttention
+from cetnet_keras.attention import AttentionPooling, RotaryAttention, check_heads
 from cetnet_keras.behaviours import LengthGroup, behaviours, length_groups, tokens_of
 from cetnet_keras.embeddings import EmbeddedFeatures, dense_names, field_names
 from cetnet_keras.field_rows import FieldRows
@@ -198,7 +198,7 @@ class InterformerMember(Member):
 
     Args:
         layers: number of layers, 1 or more.
-        heads: of the attention over a sequence, 1 or more.
+        heads: of the attention over a sequence, 1 or more; they divide embedding_dim.
         cls_rows: rows of X_sum, 1 or more.
         queries: learned queries of the pooling, 1 or more.
         recent: last tokens that are looked at by themselves, 0 or more.
@@ -238,6 +238,7 @@ class InterformerMember(Member):
         self.layers, self.heads, self.cls_rows, self.queries = layers, heads, cls_rows, queries
         self.recent, self.interaction, self.rank, self.gate = recent, interaction, rank, gate
         self.hidden, policy = tuple(hidden), self.dtype_policy
+        check_heads(heads, self.embedding_dim)
         self._behaviours = behaviours(self.spec)
         rows = len(field_names(self.spec)) + bool(dense_names(self.spec))
         if not self._behaviours or not rows:

@@ -5,15 +5,10 @@ from typing import Any
 import tensorflow as tf
 
 from cetnet_keras.input_signature import example_batch, input_signature
-from cetnet_keras.members.base import Member, MemberOutput
+from cetnet_keras.members.base import Member, MemberOutput, checked_output
 from cetnet_keras.spec import DataSpec
 
 _KERAS_BEGINS, _KERAS_ENDS = ").\n\n", "\n\nCall arguments"  # what it puts around the message of a layer
-_PARTS = {
-    "embedding": (2, "h], a vector an example"),
-    "logit": (1, "], a number an example"),
-    "extra_loss": (1, "], a number an example, or None"),
-}
 
 
 def member_failure(member: Member, spec: DataSpec) -> str | None:
@@ -23,9 +18,9 @@ def member_failure(member: Member, spec: DataSpec) -> str | None:
     in a graph with AutoGraph off, where sizes are open.
     """
     try:
-        _check_output(member, member(example_batch(spec, rows=2), training=False), 2)
+        checked_output(member, example_batch(spec, rows=2), training=False)
         with tf.variable_creator_scope(_refuse_variable):
-            _check_output(member, member(example_batch(spec, rows=3), training=False), 3)
+            checked_output(member, example_batch(spec, rows=3), training=False)
     except Exception as error:  # code of the user's own can fail in any way
         return f"the member fails on a batch of missing values ({_kind_and_words(error)}); correct the member"
     try:
@@ -61,20 +56,3 @@ def _trace(member: Member, spec: DataSpec, training: bool) -> None:
 def _refuse_variable(_: Any, **variable: Any) -> None:
     name = variable.get("name") or "a variable"
     raise ValueError(f"a call makes {name!r} again; make layers and weights in __init__ or build")
-
-
-def _check_output(member: Member, output: Any, rows: int) -> None:
-    """Raises ValueError where `output` is not what CETNet reads of a batch of `rows`."""
-    kind = type(member).__name__
-    if not isinstance(output, MemberOutput):
-        found = f"found {type(output).__name__} as what call returns, expected MemberOutput"
-        raise ValueError(f"{kind}: {found}; return MemberOutput(embedding, logit)")
-    for part, (rank, expected) in _PARTS.items():
-        value = getattr(output, part)
-        if value is None and part == "extra_loss":
-            continue
-        found_shape = list(value.shape) if tf.is_tensor(value) else type(value).__name__
-        if not tf.is_tensor(value) or value.shape.rank != rank or value.shape[0] != rows:
-            comma = ", " if rank == 2 else ""
-            found = f"found {part} of shape {found_shape} for {rows} rows, expected [{rows}{comma}{expected}"
-            raise ValueError(f"{kind}: {found}; correct what it returns")

@@ -16,7 +16,9 @@ from benchmarks.quality.peers import rows as peer_rows
 from benchmarks.quality.peers.settings import QUICK_SETS
 from benchmarks.quality.run_file import data_digest, is_of, settings_of_run
 from benchmarks.transformed_rows import Rows
+from cetnet_keras.ensemble_members import make_member
 from cetnet_keras.errors import InputError
+from cetnet_keras.input_signature import example_batch
 from cetnet_keras.spec import DEFAULT_MODEL, ModelSpec, load_data_spec, parse_spec
 from pipeline.trainer import make_model
 
@@ -92,7 +94,7 @@ def test_a_sweep_trains_again_where_the_data_spec_has_changed(
 
     def train_once(rows: Any, *of: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         trained.append(rows)
-        return {"seed": 1, "model": settings(spec), "train_seconds": 1.0, "test": {}}, {}
+        return {"seed": 1, "model": settings(spec), "train_seconds": 1.0, "eval": {}, "test": {}}, {}
 
     monkeypatch.setattr(sweep, "train_once", train_once)
     monkeypatch.setattr(sweep, "models_of", lambda name, quick: {"dcn": spec})
@@ -147,11 +149,24 @@ def test_at_each_size_the_ways_differ_in_all_but_embedding_parameters() -> None:
     spec = load_data_spec(data_spec)
     sizes = dict.fromkeys(spec.owners, 9)
     found = []
-    for name in ("dcnv2-3x", "multi-embedding-3x", "cetnet-3x", "cetnet-paper-3x"):
+    for name in ("dcnv2-stacked-3x", "multi-embedding-3x", "cetnet-3x", "cetnet-paper-3x"):
         model = make_model(spec, sizes, OF_SETS[f"movielens_100k-{name}"][1])
         tables = [v for v in model.trainable_variables if "embeddings" in v.name]
         found.append(sum(v.shape.num_elements() for v in tables))
     assert len(set(found)) == 1
+
+
+def test_one_embedding_set_is_the_architecture_that_several_are_compared_with() -> None:
+    spec = load_data_spec(OF_SETS["movielens_100k-dcnv2-stacked"][0])
+    sizes = dict.fromkeys(spec.owners, 9)
+    shapes = []
+    for name in ("dcnv2-stacked", "multi-embedding"):
+        members = OF_SETS[f"movielens_100k-{name}"][1].members or []
+        sets = {"sets": 1} if name == "multi-embedding" else {}
+        member = make_member(members[0].model_copy(update=sets), "one", spec, sizes)
+        member(example_batch(spec))
+        shapes.append(sorted(v.shape.as_list() for v in member.trainable_variables))
+    assert shapes[0] == shapes[1]
 
 
 def test_models_of_unknown_members_are_refused(tmp_path: Path) -> None:

@@ -294,7 +294,8 @@ def test_every_shape_of_spec_trains_every_member(
 ) -> None:
     features, sizes = SHAPES_OF_SPECS[shape]
     spec = make_spec(features)
-    model = CETNet(spec, sizes, tiny_members)
+    reads_sequences = any(feature["type"] == "sequence" for feature in features.values())
+    model = CETNet(spec, sizes, tiny_members if reads_sequences else tiny_members[1:])  # din needs one
     batch = make_batch(spec, sizes, rows=6)
     with tf.GradientTape() as tape:
         loss = model.compute_loss((batch, np.array([0, 1, 0, 1, 1, 0])), training=True)

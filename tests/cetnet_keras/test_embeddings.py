@@ -91,6 +91,11 @@ def test_pretrained_vectors_are_tuned_where_the_spec_says_so_alone(layer: Featur
         layer.set_pretrained("tag_text", vectors[:4])
     with pytest.raises(ValueError, match="no pretrained table 'nothing'; there are: item_text, tag_text"):
         layer.set_pretrained("nothing", vectors)
+    vectors[3, 1] = np.nan
+    with pytest.raises(
+        ValueError, match=r"`vectors` of 'tag_text' must be finite. Received: .*nan\] in row 3"
+    ):
+        layer.set_pretrained("tag_text", vectors)
 
 
 @pytest.mark.parametrize("pooling", ["mean", "sum"])

@@ -288,6 +288,8 @@ def test_calibrate_refuses_a_label_or_weight_that_is_none(
 def test_calibrate_refuses_what_predict_refuses_and_nothing(
     model: CETNet, inputs: dict[str, np.ndarray], label: np.ndarray
 ) -> None:
+    with pytest.raises(ValueError, match="`weight` must be above 0 for some row"):
+        model.calibrate(inputs, label, np.zeros(N))
     for change in ({"user": inputs["user"] + 10}, {"price": inputs["price"] * np.nan}):
         with pytest.raises(tf.errors.InvalidArgumentError):
             model.calibrate(inputs | change, label)

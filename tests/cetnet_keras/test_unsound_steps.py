@@ -44,3 +44,26 @@ def test_an_unsound_step_moves_the_statistics_of_a_batch_norm_at_most(
         model.train_on_batch(batch | {"age": np.full(3, age, np.float32)}, label, reset_metrics=False)
     moved = {name for name, value in state().items() if not np.array_equal(value, before[name])}
     assert all("moving_" in name for name in moved) and bool(moved) == statistics_move
+
+
+@pytest.mark.parametrize("eager", [True, False])
+@pytest.mark.parametrize("member", [0, 1, 2])
+@pytest.mark.parametrize("fusion", [{"type": "paper"}, {"type": "logit_mixture", "detach_members": True}])
+def test_a_number_that_overflows_within_a_member_ruins_no_weight(
+    fusion: dict[str, Any],
+    member: int,
+    eager: bool,
+    spec: DataSpec,
+    sizes: dict[str, int],
+    batch: dict[str, Any],
+    label: np.ndarray,
+    tiny_members: list[dict[str, Any]],
+) -> None:
+    # an MLP that ends in a ReLU can make 0 of NaN, so that the loss alone shows nothing
+    model = CETNet(spec, sizes, [tiny_members[member]], fusion=fusion)
+    model.compile(LazyAdam(0.1), run_eagerly=eager)
+    model.train_on_batch(batch, label)
+    before = [variable.numpy() for variable in model.trainable_variables]
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        model.train_on_batch(batch | {"age": np.full(3, 3e38, np.float32)}, label)
+    np.testing.assert_equal([variable.numpy() for variable in model.trainable_variables], before)

@@ -156,6 +156,27 @@ def test_a_table_that_members_share_is_watched_once(spec: DataSpec) -> None:
     assert found == [("dcnv2, mlp", owner) for owner in SIZES]
 
 
+def test_pretrained_vectors_that_learn_are_watched_too() -> None:
+    vectors = {"type": "pretrained", "file": "vectors.npz", "dimension": 3}
+    features = {
+        "item": {"type": "categorical"},
+        "user": {"type": "categorical"},
+        "text": vectors | {"of": "item", "trainable": True},
+        "face": vectors | {"of": "user"},
+    }
+    spec = cetnet_keras.DataSpec.model_validate({"name": "small", "label": "click", "features": features})
+    model = CETNet(spec, {"item": 4, "user": 2}, [{"type": "mlp", "hidden": [8]}])
+    collapsed = np.outer([0.0, 1, 2, 3, 4], [3.0, 0, 4])
+    model.set_pretrained({"text": collapsed, "face": np.zeros([3, 3])})
+    watch = TableWatch(model)
+    moved = np.r_[collapsed[:4], collapsed[4:] * 2]
+    model.set_pretrained({"text": moved})
+    assert [table.feature for table in watch.health()] == ["item", "user", "text (pretrained)"]
+    text = watch.health()[-1]
+    assert (text.rows, text.width, text.untrained) == (4, 3, 3 / 4)
+    assert text.abundance == pytest.approx(1, rel=1e-5) and text.norm_median == pytest.approx(12.5)
+
+
 def test_tables_are_watched_by_member_and_vocabulary(spec: DataSpec) -> None:
     members: list[dict[str, Any]] = [
         {"type": "dcnv2", "embedding_dim": 4, "hidden": [32], "cross_layers": 1},

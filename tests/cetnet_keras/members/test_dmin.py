@@ -159,7 +159,7 @@ def test_heads_that_do_not_divide_the_width_are_refused(
     heads: int, spec: DataSpec, sizes: dict[str, int]
 ) -> None:
     with pytest.raises(
-        ValueError, match=f"`heads` must divide the width 8 of a behaviour. Received: heads={heads}"
+        ValueError, match=f"`heads` must divide the width 8 of what it attends to. Received: heads={heads}"
     ):
         DminMember(spec, sizes, 4, heads=heads)
 
@@ -179,7 +179,7 @@ def test_heads_need_not_divide_the_width_of_what_is_only_averaged(
     )
     sizes = {"item": 4, "category": 3, "words": 5}
     DminMember(spec, sizes, 6, heads=4)  # 12 of both columns, 6 of the words
-    with pytest.raises(ValueError, match="`heads` must divide the width 12 of a behaviour"):
+    with pytest.raises(ValueError, match="`heads` must divide the width 12 of what it attends to"):
         DminMember(spec, sizes, 6, heads=5)
 
 

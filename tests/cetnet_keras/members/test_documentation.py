@@ -103,3 +103,20 @@ def test_the_example_is_accepted_trains_saves_and_loads(
     loaded = tf.keras.models.load_model(tmp_path / "model.keras")
     other = make_batch(spec, sizes, seed=1)
     np.testing.assert_allclose(loaded(other)["ctr"], model(other)["ctr"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_the_example_learns_under_a_mixed_policy(
+    policy: str,
+    own_members: str,
+    spec: DataSpec,
+    sizes: dict[str, int],
+    batch: dict[str, np.ndarray],
+    label: np.ndarray,
+) -> None:
+    (wide,) = (member for member in yaml.safe_load(own_members)["members"] if "own_members" in member["type"])
+    model = CETNet(spec, sizes, [wide], dtype=policy)
+    model.compile(LazyAdam(), run_eagerly=True)
+    before = model.members[0].trainable_variables[0].numpy()
+    assert np.isfinite(model.train_on_batch(batch, label)).all()
+    assert (model.members[0].trainable_variables[0].numpy() != before).any()

@@ -11,6 +11,7 @@ import tensorflow as tf
 from cetnet_keras import DataSpec
 from cetnet_keras.embeddings import CONTEXT_ROW
 from cetnet_keras.members import Member, member_class
+from cetnet_keras.members.base import checked_output
 from cetnet_keras.members.registry import built_in_members
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -48,7 +49,7 @@ def test_every_built_in_member_is_here() -> None:
     assert sorted(SMALL) == list(built_in_members())
 
 
-@pytest.fixture(params=EVERY, ids=form_id)
+@pytest.fixture(params=EVERY + OTHER_FORMS, ids=form_id)
 def member(
     request: pytest.FixtureRequest,
     spec: DataSpec,
@@ -87,6 +88,17 @@ def test_contract(
     made = member_class(name)(spec, sizes, 4, **options, name=name)
     assert made.get_config() | options == made.get_config()
     assert_layer_contract(made, [batch], tmp_path, float32_outputs=(1, 2))
+
+
+@pytest.mark.parametrize("name", ["din", "dmin", "interformer"])
+def test_a_member_that_is_about_sequences_refuses_a_spec_without_one(
+    name: str, make_spec: Callable[..., DataSpec]
+) -> None:
+    spec = make_spec({"item": {"type": "categorical"}})
+    with pytest.raises(
+        ValueError, match=f"^{name} needs a sequence.*; the data spec has no sequence: add one"
+    ):
+        member_class(name)(spec, {"item": 4})
 
 
 def test_the_amount_of_padding_changes_nothing(member: Member, short_and_long: Batch) -> None:
@@ -129,7 +141,7 @@ def test_candidates_of_a_context_are_scored_as_rows_of_their_own(member: Member,
     }
     repeated = candidates | {key: values[row] for key, values in of_context.items()}
     expected = member(repeated)
-    found = member(candidates | of_context | {CONTEXT_ROW: row})
+    found = checked_output(member, of_context | candidates | {CONTEXT_ROW: row}, training=False)
     np.testing.assert_allclose(found.embedding, expected.embedding, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found.logit, expected.logit, rtol=1e-4, atol=1e-5)
 

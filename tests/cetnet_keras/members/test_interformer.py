@@ -235,6 +235,7 @@ def test_member_follows_its_equations_for_short_and_long_and_no_sequences(
     ("options", "message"),
     [
         ({"layers": 0}, "must be 1 or more.* Received: layers=0"),
+        ({"heads": 3}, "`heads` must divide the width 4 of what it attends to. Received: heads=3"),
         ({"recent": -1}, "`recent` 0 or more.* recent=-1"),
         ({"interaction": "fm"}, "one of dhen, dcnv2, dot. Received: interaction='fm'"),
         ({"gate": "relu"}, "one of identity, sigmoid, tanh. Received: gate='relu'"),

@@ -188,6 +188,10 @@ class Unstacked(Member):
     def output_embedding(self, features, training):
         return tf.reshape(features.fields, [-1, features.fields.shape[-1]])
 
+class Empty(Member):
+    def output_embedding(self, features, training):
+        return features.fields[:, 0, :0]
+
 class ScalarLoss(Member):
     def output_embedding(self, features, training):
         return features.fields[:, 0]
@@ -279,6 +283,7 @@ def own_members(write_module: Callable[[str, str], None]) -> None:
             "Unstacked",
             r"ValueError: Unstacked: found embedding of shape \[\d+, 16\] for 2 rows, expected \[2, .*",
         ),
+        ("Empty", r"ValueError: Empty: found embedding of shape \[2, 0\] for 2 rows, expected \[2, h\], .*"),
         (
             "ScalarLoss",
             r"ValueError: ScalarLoss: found extra_loss of shape \[\] for 2 rows, expected \[2\], .*",
@@ -294,6 +299,22 @@ def test_a_member_of_ones_own_that_fails_on_a_batch_is_refused(member: str, foun
     expected = rf"^model\.yaml:3: members\.1\.type: the member fails on a batch of missing values \({found}\)"
     with pytest.raises(InputError, match=expected):
         check(f"members:\n  - type: dhen\n  - type: failing_members:{member}\n")
+
+
+@pytest.mark.parametrize(
+    ("member", "found"),
+    [
+        ("Bare", "found EagerTensor as what call returns, expected MemberOutput"),
+        ("Averaged", r"found embedding of shape \[1, 16\] for 2 rows, expected \[2, h\]"),
+        ("Unstacked", r"found embedding of shape \[\d+, 16\] for 2 rows, expected \[2, h\]"),
+        ("Empty", r"found embedding of shape \[2, 0\] for 2 rows, expected \[2, h\]"),
+        ("ScalarLoss", r"found extra_loss of shape \[\] for 2 rows, expected \[2\]"),
+    ],
+)
+@pytest.mark.usefixtures("own_members")
+def test_what_such_a_member_says_is_refused_in_plain_keras_too(member: str, found: str) -> None:
+    with pytest.raises(ValueError, match=f"{member}: {found}"):
+        CETNet(DATA, dict.fromkeys(DATA.owners, 4), [{"type": f"failing_members:{member}"}])
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
-_L2_SCOPES = ("touched", "table")
+_TOUCHED_SCOPES = ("touched", "lazy")
+_L2_SCOPES = (*_TOUCHED_SCOPES, "table")
 
 
 def _gather(variable: tf.Variable, rows: tf.Tensor) -> tf.Tensor:
@@ -19,14 +20,6 @@ def _set_rows(variable: tf.Variable, rows: tf.Tensor, values: tf.Tensor) -> None
 
 def _subtract_rows(variable: tf.Variable, rows: tf.Tensor, values: tf.Tensor) -> None:
     tf.raw_ops.ResourceScatterSub(resource=variable.handle, indices=rows, updates=values)
-
-
-def _checked_l2(embedding_l2: float, scope: str) -> float:
-    if not embedding_l2 >= 0:
-        raise ValueError(f"`embedding_l2` must be 0 or more. Received: embedding_l2={embedding_l2!r}")
-    if scope not in _L2_SCOPES:
-        raise ValueError(f"`embedding_l2_scope` must be one of {', '.join(_L2_SCOPES)}. Received: {scope!r}")
-    return embedding_l2
 
 
 def _refuse(arguments: dict[str, Any], *refused: str) -> None:
@@ -51,6 +44,26 @@ class _RowOptimizer(tf.keras.optimizers.Optimizer):
     embedding_l2 = 0.0
     embedding_l2_scope = "touched"
 
+    def _set_l2(self, weight: float, scope: str, scopes: Sequence[str]) -> None:
+        if not weight >= 0:
+            raise ValueError(f"`embedding_l2` must be 0 or more. Received: embedding_l2={weight!r}")
+        if scope not in scopes:
+            raise ValueError(f"`embedding_l2_scope` must be one of {', '.join(scopes)}. Received: {scope!r}")
+        self.embedding_l2, self.embedding_l2_scope = weight, scope
+        self._last_steps: list[tf.Variable] = []
+
+    def build(self, var_list: Sequence[tf.Variable]) -> None:
+        super().build(var_list)
+        if self.embedding_l2_scope != "lazy" or self._last_steps:
+            return
+        for variable in var_list:  # all: which of them have a sparse gradient, only a step can say
+            first = tf.zeros([*variable.shape[:1], *[1] * (variable.shape.rank - 1)], variable.dtype)
+            self._last_steps.append(
+                self.add_variable_from_reference(
+                    variable, "last_step", shape=first.shape, initial_value=first
+                )
+            )
+
     def _clip_gradients(self, gradients: Sequence[Any]) -> Sequence[Any]:
         return gradients  # Keras asks before ids are summed: too early
 
@@ -66,8 +79,15 @@ class _RowOptimizer(tf.keras.optimizers.Optimizer):
             return gradient
         if self.embedding_l2_scope == "table":
             return tf.convert_to_tensor(gradient) + self.embedding_l2 * variable
-        values = gradient.values + self.embedding_l2 * _gather(variable, gradient.indices)
-        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
+        rows = gradient.indices
+        penalty = self.embedding_l2 * _gather(variable, rows)
+        if self.embedding_l2_scope == "lazy":
+            last, now = self._last_steps[self._index_dict[self._var_key(variable)]], self.iterations + 1
+            before = _gather(last, rows)
+            now = tf.fill(tf.shape(before), tf.cast(now, last.dtype))
+            _set_rows(last, rows, now)
+            penalty *= now - before
+        return tf.IndexedSlices(gradient.values + penalty, rows, gradient.dense_shape)
 
 
 @tf.keras.utils.register_keras_serializable(package="cetnet")
@@ -78,12 +98,13 @@ class LazyAdam(_RowOptimizer, tf.keras.optimizers.Adam):
     Adam lets them decay and goes on moving the row. Other variables get plain Adam. The L2 penalty,
     embedding_l2 / 2 * ||row||^2, enters the gradient here, after duplicate ids and replicas are summed, so that N
     replicas give one replica's numbers; clips of the gradient (global_clipnorm, clipnorm, clipvalue) come after it.
-    Source: our choice; the penalty on whole tables is FuxiCTR's.
+    Source: our choice; the penalty on whole tables is FuxiCTR's, and "lazy" has its sum over all steps.
 
     Args:
         learning_rate: float above 0 or a Keras schedule. Further arguments are Adam's, the refused ones aside.
         embedding_l2: weight of the penalty on embedding rows (variables with a sparse gradient), 0 or more.
-        embedding_l2_scope: "touched", rows of the batch; "table", all rows at each step with stock Adam, as in FuxiCTR:
+        embedding_l2_scope: "touched", rows of the batch; "lazy", these, times the steps since the row was last there, so
+            that rare rows make up for those they missed; "table", all rows at each step with stock Adam, as in FuxiCTR:
             then the cost of a step grows with the vocabulary.
     Raises:
         ValueError: a value outside these ranges, or an argument that has no lazy form (use_ema and weight_decay touch
@@ -100,8 +121,7 @@ class LazyAdam(_RowOptimizer, tf.keras.optimizers.Adam):
     ) -> None:
         _refuse(kwargs, "adaptive_epsilon", "amsgrad", "use_ema", "weight_decay")
         super().__init__(learning_rate=learning_rate, name=name, **_touching_no_table(kwargs))
-        self.embedding_l2 = _checked_l2(embedding_l2, embedding_l2_scope)
-        self.embedding_l2_scope = embedding_l2_scope
+        self._set_l2(embedding_l2, embedding_l2_scope, _L2_SCOPES)
 
     def update_step(self, gradient: tf.Tensor | tf.IndexedSlices, variable: tf.Variable) -> None:
         step = tf.cast(self.iterations + 1, variable.dtype)
@@ -152,6 +172,7 @@ class RowWiseAdagrad(_RowOptimizer):
         initial_accumulator: first value of every accumulator, 0 or more.
         epsilon: keeps the division finite.
         embedding_l2: weight of the penalty on the batch's embedding rows, 0 or more.
+        embedding_l2_scope: "touched" or "lazy", as in LazyAdam.
     Raises:
         ValueError: a value outside these ranges, or use_ema or weight_decay, which touch every row of a table.
     """
@@ -162,6 +183,7 @@ class RowWiseAdagrad(_RowOptimizer):
         initial_accumulator: float = 0.1,
         epsilon: float = 1e-8,
         embedding_l2: float = 0.0,
+        embedding_l2_scope: str = "touched",
         name: str = "RowWiseAdagrad",
         **kwargs: Any,
     ) -> None:
@@ -172,7 +194,7 @@ class RowWiseAdagrad(_RowOptimizer):
             raise ValueError(f"`initial_accumulator` must be 0 or more. Received: {initial_accumulator!r}")
         self.initial_accumulator = initial_accumulator
         self.epsilon = epsilon
-        self.embedding_l2 = _checked_l2(embedding_l2, "touched")
+        self._set_l2(embedding_l2, embedding_l2_scope, _TOUCHED_SCOPES)
 
     def build(self, var_list: Sequence[tf.Variable]) -> None:
         super().build(var_list)
@@ -208,4 +230,5 @@ class RowWiseAdagrad(_RowOptimizer):
             "initial_accumulator": self.initial_accumulator,
             "epsilon": self.epsilon,
             "embedding_l2": self.embedding_l2,
+            "embedding_l2_scope": self.embedding_l2_scope,
         }

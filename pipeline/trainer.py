@@ -118,7 +118,9 @@ def optimizer_of(training: TrainingSpec) -> tf.keras.optimizers.Optimizer:
     """The optimiser that model.yaml names."""
     rate, l2, clip = training.learning_rate, training.embedding_l2, training.gradient_clip_norm
     if training.optimizer == "adagrad":
-        return RowWiseAdagrad(rate, embedding_l2=l2, global_clipnorm=clip)
+        return RowWiseAdagrad(
+            rate, embedding_l2=l2, embedding_l2_scope=training.embedding_l2_scope, global_clipnorm=clip
+        )
     return LazyAdam(rate, l2, training.embedding_l2_scope, global_clipnorm=clip)
 
 

@@ -168,17 +168,20 @@ class TrainingSpec(SpecModel):
         "member's and of the fused ones, which also counts less where members disagree",
     )
     embedding_l2: float = Field(default=0.0, ge=0, description="weight of the L2 penalty on embedding rows")
-    embedding_l2_scope: Literal["touched", "table"] = Field(
+    embedding_l2_scope: Literal["touched", "lazy", "table"] = Field(
         default="touched",
-        description="touched: rows of the batch; table: all rows, each step (cost grows with the vocabulary); adam alone",
+        description="touched: rows of the batch; lazy: these, times the steps since the row was last there, so that rare "
+        "ids stay as small as in `table`; table: all rows, each step (cost grows with the vocabulary), adam alone",
     )
     seed: int = Field(default=42, ge=0, le=2**31 - 1, description="of initial values, shuffling and dropout")
 
     @model_validator(mode="after")
     def _adagrad_touches_rows_alone(self) -> "TrainingSpec":
         if self.optimizer == "adagrad" and self.embedding_l2_scope == "table":
-            found = "found table, but adagrad touches the rows of the batch alone; expected touched, or optimizer: adam"
-            raise LocatedError(("embedding_l2_scope",), found)
+            found = "found table, but adagrad touches the rows of the batch alone"
+            raise LocatedError(
+                ("embedding_l2_scope",), f"{found}; expected lazy or touched, or optimizer: adam"
+            )
         return self
 
     @model_validator(mode="after")

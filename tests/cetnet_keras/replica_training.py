@@ -122,10 +122,11 @@ def main(output: str) -> None:
     # one of each for all trainings: the collective ops of a second strategy of two would take the keys of the first
     strategies = {n: tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(n)]) for n in (1, 2)}
     weights, ops, logs = {}, {}, {}
+    lazy = {"embedding_l2": 0.05, "embedding_l2_scope": "lazy"}
     trainings = {
         "lazy_adam": ([DIN, DHEN, DCN], lambda: cetnet_keras.LazyAdam(0.01, embedding_l2=0.05)),
-        "row_wise_adagrad": ([DCN], lambda: cetnet_keras.RowWiseAdagrad(0.05, embedding_l2=0.05)),
-        "clipped": ([DIN, DCN], lambda: cetnet_keras.LazyAdam(0.01, embedding_l2=0.05, global_clipnorm=0.1)),
+        "row_wise_adagrad": ([DCN], lambda: cetnet_keras.RowWiseAdagrad(0.05, **lazy)),
+        "clipped": ([DIN, DCN], lambda: cetnet_keras.LazyAdam(0.01, **lazy, global_clipnorm=0.1)),
         "batch_norm": ([NORM], lambda: cetnet_keras.LazyAdam(0.01)),
     }
     for name, (members, make_optimizer) in trainings.items():

@@ -36,32 +36,42 @@ def trained(optimizer: Any, steps: list[list[int]], dense: bool = False) -> np.n
     return table.numpy()
 
 
-def lazy_adam(steps: list[list[int]], rate: float = 0.1, l2: float = 0.0) -> np.ndarray:
+def since(steps: list[list[int]], t: int, row: int) -> int:
+    """How many steps a row of step t, from 1, was last touched before; one never touched, before step 1."""
+    return t - max((s for s in range(1, t) if row in steps[s - 1]), default=0)
+
+
+def lazy_adam(
+    steps: list[list[int]], rate: float = 0.1, l2: float = 0.0, scope: str = "touched"
+) -> np.ndarray:
     """Adam (Kingma and Ba 2015, algorithm 1, in the form with the corrected rate) on the rows of the batch alone."""
     table, m, v = TABLE.copy(), np.zeros_like(TABLE), np.zeros_like(TABLE)
     for t, (rows, values) in enumerate(zip(steps, gradients(steps), strict=True), start=1):
         for row, gradient in summed(rows, values).items():
-            g = gradient + l2 * table[row]
+            g = gradient + l2 * table[row] * (since(steps, t, row) if scope == "lazy" else 1)
             m[row] = 0.9 * m[row] + 0.1 * g
             v[row] = 0.999 * v[row] + 0.001 * g**2
             table[row] -= rate * np.sqrt(1 - 0.999**t) / (1 - 0.9**t) * m[row] / (np.sqrt(v[row]) + 1e-7)
     return table
 
 
-def row_wise_adagrad(steps: list[list[int]], rate: float = 0.1, l2: float = 0.0) -> np.ndarray:
+def row_wise_adagrad(
+    steps: list[list[int]], rate: float = 0.1, l2: float = 0.0, scope: str = "touched"
+) -> np.ndarray:
     table, total = TABLE.copy(), np.full(len(TABLE), 0.1)
-    for rows, values in zip(steps, gradients(steps), strict=True):
+    for t, (rows, values) in enumerate(zip(steps, gradients(steps), strict=True), start=1):
         for row, gradient in summed(rows, values).items():
-            g = gradient + l2 * table[row]
+            g = gradient + l2 * table[row] * (since(steps, t, row) if scope == "lazy" else 1)
             total[row] += np.mean(g**2)
             table[row] -= rate * g / (np.sqrt(total[row]) + 1e-8)
     return table
 
 
+@pytest.mark.parametrize("scope", ["touched", "lazy"])
 @pytest.mark.parametrize("l2", [0.0, 0.3])
-def test_lazy_adam_is_adam_on_the_rows_of_the_batch(l2: float) -> None:
-    found = trained(LazyAdam(0.1, embedding_l2=l2), STEPS)
-    np.testing.assert_allclose(found, lazy_adam(STEPS, l2=l2), rtol=1e-4)
+def test_lazy_adam_is_adam_on_the_rows_of_the_batch(l2: float, scope: str) -> None:
+    found = trained(LazyAdam(0.1, embedding_l2=l2, embedding_l2_scope=scope), STEPS)
+    np.testing.assert_allclose(found, lazy_adam(STEPS, l2=l2, scope=scope), rtol=1e-4)
     np.testing.assert_array_equal(found[3], TABLE[3].astype(np.float32))
 
 
@@ -87,16 +97,41 @@ def test_l2_on_the_whole_table_is_adam_on_the_gradient_and_every_row() -> None:
     np.testing.assert_allclose(found, table, rtol=1e-4)
 
 
+def test_where_every_row_is_in_every_step_all_penalties_are_one() -> None:
+    """Steps that no row missed: nothing to make up for."""
+    whole, lazy, touched = (
+        trained(LazyAdam(0.1, embedding_l2=0.3, embedding_l2_scope=scope), ALL_ROWS)
+        for scope in ("table", "lazy", "touched")
+    )
+    np.testing.assert_allclose(lazy, whole, rtol=1e-4)
+    np.testing.assert_array_equal(lazy, touched)
+
+
+@pytest.mark.parametrize("scope", ["touched", "lazy"])
+def test_the_steps_that_rows_missed_come_back_with_a_saved_optimiser(scope: str) -> None:
+    whole = LazyAdam(0.1, embedding_l2=0.3, embedding_l2_scope=scope)
+    before, after = (LazyAdam(0.1, embedding_l2=0.3, embedding_l2_scope=scope) for _ in range(2))
+    table = tf.Variable(TABLE, dtype=tf.float32, name="embeddings")
+    for position, (rows, values) in enumerate(zip(STEPS, gradients(STEPS), strict=True)):
+        optimizer = before if position < 2 else after
+        if position == 2:
+            after.build([table])
+            for old, new in zip(before.variables, after.variables, strict=True):
+                new.assign(old)
+        slices = tf.IndexedSlices(tf.constant(values, tf.float32), tf.constant(rows, tf.int64), TABLE.shape)
+        optimizer.apply_gradients([(slices, table)])
+    np.testing.assert_array_equal(table, trained(whole, STEPS))
+
+
+@pytest.mark.parametrize("scope", ["touched", "lazy"])
 @pytest.mark.parametrize("l2", [0.0, 0.3])
-def test_row_wise_adagrad_keeps_one_rate_a_row(l2: float) -> None:
-    optimizer = RowWiseAdagrad(0.1, embedding_l2=l2)
+def test_row_wise_adagrad_keeps_one_rate_a_row(l2: float, scope: str) -> None:
+    optimizer = RowWiseAdagrad(0.1, embedding_l2=l2, embedding_l2_scope=scope)
     found = trained(optimizer, STEPS)
-    np.testing.assert_allclose(found, row_wise_adagrad(STEPS, l2=l2), rtol=1e-4)
+    np.testing.assert_allclose(found, row_wise_adagrad(STEPS, l2=l2, scope=scope), rtol=1e-4)
     np.testing.assert_array_equal(found[3], TABLE[3].astype(np.float32))
-    assert [variable.shape for variable in optimizer.variables] == [
-        (),
-        (6, 1),
-    ]  # the step and the accumulators
+    # the step, the accumulators and, of lazy, when each row was last touched
+    assert [variable.shape for variable in optimizer.variables] == [(), *[(6, 1)] * (1 + (scope == "lazy"))]
 
 
 def test_row_wise_adagrad_takes_a_dense_gradient_of_a_table_by_rows_too() -> None:
@@ -180,7 +215,9 @@ def test_the_rate_may_be_a_schedule(make: Callable[..., Any]) -> None:
     "optimizer",
     [
         LazyAdam(0.01, embedding_l2=0.1, embedding_l2_scope="table", beta_1=0.8, epsilon=1e-6),
-        RowWiseAdagrad(0.02, initial_accumulator=0.2, epsilon=1e-6, embedding_l2=0.1),
+        RowWiseAdagrad(
+            0.02, initial_accumulator=0.2, epsilon=1e-6, embedding_l2=0.1, embedding_l2_scope="lazy"
+        ),
     ],
 )
 def test_the_config_comes_back_from_keras(optimizer: Any) -> None:
@@ -206,8 +243,12 @@ def test_arguments_outside_their_range_are_refused() -> None:
     with pytest.raises(ValueError, match=r"`embedding_l2` must be 0 or more\. Received: embedding_l2=-1"):
         LazyAdam(embedding_l2=-1)
     with pytest.raises(
-        ValueError, match=r"`embedding_l2_scope` must be one of touched, table\. Received: 'rows'"
+        ValueError, match=r"`embedding_l2_scope` must be one of touched, lazy, table\. Received: 'rows'"
     ):
         LazyAdam(embedding_l2_scope="rows")
+    with pytest.raises(
+        ValueError, match=r"`embedding_l2_scope` must be one of touched, lazy\. Received: 'table'"
+    ):
+        RowWiseAdagrad(embedding_l2_scope="table")
     with pytest.raises(ValueError, match=r"`initial_accumulator` must be 0 or more\. Received: -0\.1"):
         RowWiseAdagrad(initial_accumulator=-0.1)

@@ -9,6 +9,19 @@ _TOUCHED_SCOPES = ("touched", "lazy")
 _L2_SCOPES = (*_TOUCHED_SCOPES, "table")
 
 
+def prior_l2(rows: int) -> float:
+    """The weight of a penalty that is one normal prior on embeddings, however many rows there are to learn from.
+
+    The mean loss of N rows and weight / 2 * ||E||^2 are, times N, minus the log posterior under a prior of mean 0 and
+    variance 1 / (N weight). Its deviation of 0.009 is our choice, on the eval splits of benchmarks/quality; FuxiCTR's
+    weights for AmazonElectronics and Frappe are within a quarter of it.
+
+    Args:
+        rows: of the training data, 1 or more.
+    """
+    return 12_000 / rows
+
+
 def _gather(variable: tf.Variable, rows: tf.Tensor) -> tf.Tensor:
     """Rows of the replica's own copy of a variable; `tf.gather` would read a mirrored variable whole."""
     return tf.raw_ops.ResourceGather(resource=variable.handle, indices=rows, dtype=variable.dtype)

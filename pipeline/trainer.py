@@ -17,7 +17,7 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from cetnet_keras.cetnet import CETNet
 from cetnet_keras.errors import WorkFailed
 from cetnet_keras.oov import replace_by_oov
-from cetnet_keras.optimizers import LazyAdam, RowWiseAdagrad
+from cetnet_keras.optimizers import LazyAdam, RowWiseAdagrad, prior_l2
 from cetnet_keras.spec import ROW_KEY, DataSpec, ModelSpec, TrainingSpec, parse_spec
 from cetnet_keras.weight_average import WeightAverage
 from pipeline.dataset import (
@@ -80,7 +80,6 @@ def run_fn(fn_args: FnArgs) -> None:
     sizes = vocabulary_sizes(spec, transformed)
     with tf.distribute.MirroredStrategy().scope():
         model = make_model(spec, sizes, model_spec)
-        model.compile(optimizer=optimizer_of(model_spec.training))
     tokens = partial(_tokens_of, spec, transformed)
     model.set_pretrained(pretrained_tables(spec, Path(config["data_root"]), tokens, sizes))
     run_dir = Path(fn_args.model_run_dir)
@@ -114,14 +113,16 @@ def make_model(spec: DataSpec, sizes: Mapping[str, int], model_spec: ModelSpec) 
     return CETNet(spec, sizes, *chosen)
 
 
-def optimizer_of(training: TrainingSpec) -> tf.keras.optimizers.Optimizer:
-    """The optimiser that model.yaml names."""
-    rate, l2, clip = training.learning_rate, training.embedding_l2, training.gradient_clip_norm
-    if training.optimizer == "adagrad":
-        return RowWiseAdagrad(
-            rate, embedding_l2=l2, embedding_l2_scope=training.embedding_l2_scope, global_clipnorm=clip
-        )
-    return LazyAdam(rate, l2, training.embedding_l2_scope, global_clipnorm=clip)
+def optimizer_of(training: TrainingSpec, rows: int) -> tf.keras.optimizers.Optimizer:
+    """The optimiser that model.yaml names, for so many rows."""
+    kind = RowWiseAdagrad if training.optimizer == "adagrad" else LazyAdam
+    l2 = prior_l2(rows) if training.embedding_l2 == "auto" else training.embedding_l2
+    return kind(
+        training.learning_rate,
+        embedding_l2=l2,
+        embedding_l2_scope=training.embedding_l2_scope,
+        global_clipnorm=training.gradient_clip_norm,
+    )
 
 
 def train(
@@ -132,13 +133,15 @@ def train(
     held_out: EvalSplit,
     run_dir: Path,
 ) -> Fit:
-    """Fits the model and leaves the weights in it that did best on the eval split.
+    """Compiles and fits the model and leaves the weights in it that did best on the eval split.
 
     One Keras epoch is a part of a pass over the rows, so that the eval split is looked at within the pass too: such
     models often overfit after their first. Source of the part and the patience: our choice.
     Raises WorkFailed where the loss becomes no number, the best weights before it are kept; or where no evaluation is one.
     """
     rows = int(records(files).reduce(np.int64(0), lambda count, _: count + 1))
+    with model.distribute_strategy.scope():
+        model.compile(optimizer=optimizer_of(training, rows))
     parts = training.evaluations_per_epoch
     # a larger one would go over the rows more than once in a step
     batch_size = min(training.batch_size, -(-rows // parts))

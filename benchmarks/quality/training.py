@@ -12,7 +12,7 @@ from benchmarks.transformed_rows import Rows
 from cetnet_keras.metrics import calibration, normalised_entropy
 from cetnet_keras.spec import ModelSpec
 from pipeline.evaluate_split import EvalSplit
-from pipeline.trainer import make_model, optimizer_of, train
+from pipeline.trainer import make_model, train
 from pipeline.transform import vocabulary_sizes
 
 
@@ -31,7 +31,6 @@ def train_once(
     tf.config.experimental.enable_op_determinism()
     sizes = vocabulary_sizes(rows.spec, rows.transformed)
     model = make_model(rows.spec, sizes, model_spec)
-    model.compile(optimizer=optimizer_of(training))
     splits = {name: rows.split(name) for name in ("eval", "test")}
     began = time.perf_counter()
     fit = train(model, training, rows.files["train"], rows.transformed, splits["eval"], folder / "training")

@@ -13,7 +13,7 @@ from cetnet_keras.cetnet import CETNet
 from cetnet_keras.single_member import one_member
 from cetnet_keras.spec import ModelSpec
 from pipeline.evaluate_split import EvalSplit
-from pipeline.trainer import ServingTransform, make_model, optimizer_of, train
+from pipeline.trainer import ServingTransform, make_model, train
 from pipeline.transform import vocabulary_sizes
 from pipeline.warmup_rows import warmup_requests
 from serving.signatures import ServableModel
@@ -51,7 +51,6 @@ def exports(
     model = make_model(rows.spec, vocabulary_sizes(rows.spec, rows.transformed), model_spec)
     held_out, test = rows.split("eval"), rows.split("test")
     if weights is None:
-        model.compile(optimizer=optimizer_of(training))
         train(model, training, rows.files["train"], rows.transformed, held_out, folder / "training")
     else:
         model.load_weights(weights)

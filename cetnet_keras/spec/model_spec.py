@@ -1,6 +1,6 @@
 """model.yaml: which members, how they are fused, how they learn from each other, how training runs."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -167,7 +167,10 @@ class TrainingSpec(SpecModel):
         description="whether log odds are put on curves that fit the eval split after training: beta calibration of each "
         "member's and of the fused ones, which also counts less where members disagree",
     )
-    embedding_l2: float = Field(default=0.0, ge=0, description="weight of the L2 penalty on embedding rows")
+    embedding_l2: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
+        default=0.0,
+        description="weight of the L2 penalty on embedding rows; auto: 12,000 / training rows, the same prior for any data",
+    )
     embedding_l2_scope: Literal["touched", "lazy", "table"] = Field(
         default="touched",
         description="touched: rows of the batch; lazy: these, times the steps since the row was last there, so that rare "

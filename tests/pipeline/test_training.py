@@ -71,7 +71,6 @@ def trained(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Cal
         sizes = vocabulary_sizes(prepared.spec, prepared.transformed)
         ways = ({"alpha": 0.0}, {"type": "logit_mean", "detach_members": True}) if apart else ()
         model = CETNet(prepared.spec, sizes, members, *ways)
-        model.compile(optimizer=optimizer_of(training))
         folder = tmp_path_factory.mktemp("training")
         fit = train(model, training, prepared.files, prepared.transformed, prepared.held_out, folder)
         return Trained(model, fit, folder)
@@ -225,8 +224,23 @@ def test_a_step_has_no_more_rows_than_its_part_of_a_pass(
     assert found.model.optimizer.iterations == len(found.history["loss"]) == 4
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "adagrad"])
+@pytest.mark.parametrize(("weight", "found"), [("auto", 12_000 / 406_000), (0.03, 0.03), (0.0, 0.0)])
+def test_the_penalty_is_of_one_prior_for_any_number_of_rows(
+    optimizer: str, weight: float | str, found: float
+) -> None:
+    training = TrainingSpec(optimizer=optimizer, embedding_l2=weight, embedding_l2_scope="lazy")
+    made = optimizer_of(training, 406_000)
+    assert (made.embedding_l2, made.embedding_l2_scope) == (found, "lazy")
+
+
+def test_training_counts_the_rows_that_the_penalty_is_for(trained: Callable[..., Trained]) -> None:
+    found = trained(epochs=1, embedding_l2="auto")
+    assert found.model.optimizer.embedding_l2 == 12_000 / found.fit.rows
+
+
 def test_the_gradient_as_a_whole_is_clipped() -> None:
-    optimizer = optimizer_of(TrainingSpec(optimizer="adagrad", learning_rate=1.0, gradient_clip_norm=2.5))
+    optimizer = optimizer_of(TrainingSpec(optimizer="adagrad", learning_rate=1.0, gradient_clip_norm=2.5), 1)
     dense, table = tf.Variable([0.0]), tf.Variable(np.zeros((3, 1), np.float32))
     slices = tf.IndexedSlices(tf.constant([[4.0]]), tf.constant([1]), tf.constant([3, 1]))
     optimizer.apply_gradients([(tf.constant([3.0]), dense), (slices, table)])  # of norm 5: halved

@@ -267,7 +267,7 @@ def test_its_own_model_learns(recipe: Path) -> None:
     tf.keras.utils.set_random_seed(1)
     spec, chosen = load_data_spec(recipe / "data.yaml"), load_model_spec(recipe / "model.yaml")
     model = CETNet(spec, dict.fromkeys(spec.owners, 9), chosen.members, chosen.collaboration, chosen.fusion)
-    model.compile(optimizer_of(chosen.training), run_eagerly=True)
+    model.compile(optimizer_of(chosen.training, ROWS), run_eagerly=True)
     rng, batch = np.random.default_rng(0), {}
     for key, value in example_batch(spec, rows=32).items():
         known = rng.integers(1, 10, value.shape) if value.dtype.is_integer else rng.normal(size=value.shape)

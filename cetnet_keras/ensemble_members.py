@@ -4,33 +4,24 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cetnet_keras.embeddings import dense_names, field_names
 from cetnet_keras.members import Member, member_class, member_options
 from cetnet_keras.members.build import build_member
 from cetnet_keras.members.options import option_mistake
 from cetnet_keras.spec import DataSpec, MemberSpec, SequenceFeature
 from cetnet_keras.spec.model_spec import TAKEN_NAMES
 
-DEFAULT_OPTIONS: dict[str, dict[str, Any]] = {  # of default members, where they are not the class's own
-    "dhen": {"layers": 1, "interactions": ["dot", "linear"]},
-    "dcnv2": {"batch_norm": True},
-    "din": {"batch_norm": True},
-}
+DEFAULT_OPTIONS: dict[str, Any] = {"batch_norm": True, "embedding_stddev": 0.0001}  # of each default member
 
 
 def default_members(spec: DataSpec) -> list[MemberSpec]:
-    """The members of an ensemble that names none: interformer + dhen where the spec has a sequence, else dhen + dcnv2.
+    """The members of an ensemble that names none: din + finalmlp where the spec has a sequence, else finalmlp + dcnv2.
 
-    Interformer needs a feature beside its sequences, and din stands in for it where there is none. Source: CETNet (arXiv
-    2411.13700) pairs InterFormer and DHEN; the other pairs are our choice, and so are two things. Members without a norm
-    get one of batches: from small embeddings they learn so slowly otherwise that the ensemble is done before them. And dhen
-    gets one layer without a cross: with some ten thousand rows two layers of {dot, cross}, as by itself, are the weaker.
+    Source: our choice, by the eval splits of benchmarks/quality and by what a step costs; CETNet (arXiv 2411.13700) pairs
+    InterFormer and DHEN. Rows start small, as FuxiCTR's do, and a norm of batches makes up for it: without one such members
+    learn so slowly that the ensemble is done before them.
     """
-    if not spec.of_type(SequenceFeature):
-        types = ("dhen", "dcnv2")
-    else:
-        types = ("interformer" if field_names(spec) or dense_names(spec) else "din", "dhen")
-    return [MemberSpec.model_validate({"type": name} | DEFAULT_OPTIONS.get(name, {})) for name in types]
+    types = ("din", "finalmlp") if spec.of_type(SequenceFeature) else ("finalmlp", "dcnv2")
+    return [MemberSpec.model_validate({"type": name} | DEFAULT_OPTIONS) for name in types]
 
 
 def member_names(members: Sequence[MemberSpec]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from benchmarks.quality.results import read_runs
 from benchmarks.quality.run_file import data_digest, is_of
 from benchmarks.quality.tables import claims_table, models_table
 from benchmarks.quality.training import train_once
-from cetnet_keras.spec import ModelSpec
+from cetnet_keras.spec import ModelSpec, load_data_spec
 from pipeline.code_digest import code_digest
 
 QUICK_MODELS = ["finalmlp", "finalnet", "cetnet-paper", "cetnet"]  # two members alone and in both recipes
@@ -77,7 +77,7 @@ def section(name: str, record: Record) -> str:
 
 def models_of(name: str, quick: bool) -> dict[str, ModelSpec]:
     """The models of a data set, by name."""
-    models = load_models(DATA_SETS[name].models)
+    models = load_models(DATA_SETS[name].models, load_data_spec(DATA_SETS[name].spec))
     if not quick:
         return models
     training = {

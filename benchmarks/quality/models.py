@@ -6,8 +6,10 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from cetnet_keras.spec import MemberSpec, ModelSpec, TrainingSpec, parse_spec, read_text
+from cetnet_keras.ensemble_members import default_members
+from cetnet_keras.spec import DataSpec, MemberSpec, ModelSpec, TrainingSpec, parse_spec, read_text
 from cetnet_keras.spec.base import LocatedError, SpecModel
+from cetnet_keras.spec.source import load_model_source
 
 UNIFORM = {"type": "paper", "temperature": 1e6}  # a softmax of all but equal numbers
 DETACHED = {"type": "logit_mean", "detach_members": True}
@@ -75,6 +77,10 @@ class Models(SpecModel):
         description="further ensembles, trained in the way whose name theirs begin with, the longest of WAYS",
     )
     sizes: Sizes | None = None
+    lazy: list[str] = Field(
+        default_factory=list,
+        description="trained once more under their name and -lazy, with a penalty on embeddings that is lazy",
+    )
 
     @model_validator(mode="after")
     def _members_are_known(self) -> "Models":
@@ -93,8 +99,23 @@ class Models(SpecModel):
                     raise LocatedError(place, f"found the member {name!r}, {known}")
         return self
 
+    @model_validator(mode="after")
+    def _lazy_are_known(self) -> "Models":
+        known = self._with_own_penalty() if self.lazy else {}
+        for name in self.lazy:
+            if name not in known:
+                raise LocatedError(("lazy",), f"found the model {name!r}, expected one of {', '.join(known)}")
+        return self
+
     def by_name(self) -> dict[str, ModelSpec]:
         """Every model; those that most others are compared with come first."""
+        found = self._with_own_penalty()
+        for name in self.lazy:
+            training = found[name].training.model_copy(update={"embedding_l2_scope": "lazy"})
+            found[f"{name}-lazy"] = found[name].model_copy(update={"training": training})
+        return found
+
+    def _with_own_penalty(self) -> dict[str, ModelSpec]:
         found = {name: self._model([name], ALONE) for name in self.members}
         found |= {name: self._model(self.pair, way) for name, way in WAYS.items()}
         for name, names in self.others.items():
@@ -126,6 +147,7 @@ class Models(SpecModel):
         return ModelSpec.model_validate({"members": described} | way | {"training": training})
 
 
-def load_models(path: Path) -> dict[str, ModelSpec]:
-    """The models that a models.yaml describes, by name."""
-    return parse_spec(Models, read_text(path), str(path)).by_name()
+def load_models(path: Path, data: DataSpec) -> dict[str, ModelSpec]:
+    """The models that a models.yaml describes, by name, and `default`: what `cetnet run` trains on the data without one."""
+    default = load_model_source(None)[0].model_copy(update={"members": default_members(data)})
+    return {"default": default} | parse_spec(Models, read_text(path), str(path)).by_name()

@@ -216,8 +216,8 @@ class ModelSpec(SpecModel):
     members: list[MemberSpec] | None = Field(
         default=None,
         min_length=1,
-        description="default: interformer and dhen where the data has a sequence, else dhen and dcnv2; dhen has "
-        "`layers: 1` and `interactions: [dot, linear]` then, dcnv2 `batch_norm`",
+        description="default: din and finalmlp where the data has a sequence, else finalmlp and dcnv2, with `batch_norm` "
+        "and `embedding_stddev: 0.0001`",
     )
     fusion: FusionSpec = Field(default_factory=FusionSpec, description="how members become one CTR")
     collaboration: CollaborationSpec = Field(

@@ -19,7 +19,7 @@ Model = TypeVar("Model", bound=SpecModel)
 DEFAULT_MODEL = """\
 fusion: {type: logit_mixture, detach_members: true}
 collaboration: {alpha: 0.1}
-training: {stop: each}
+training: {stop: each, monitor: auc, epochs: 60, embedding_l2: auto, embedding_l2_scope: lazy}
 """
 """The model.yaml of those who have none: what wins on most eval splits of benchmarks/quality (our choice)."""
 

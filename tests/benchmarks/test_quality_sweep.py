@@ -16,7 +16,7 @@ from benchmarks.quality.peers import rows as peer_rows
 from benchmarks.quality.peers.settings import QUICK_SETS
 from benchmarks.quality.run_file import data_digest, is_of, settings_of_run
 from benchmarks.transformed_rows import Rows
-from cetnet_keras.ensemble_members import make_member
+from cetnet_keras.ensemble_members import default_members, make_member
 from cetnet_keras.errors import InputError
 from cetnet_keras.input_signature import example_batch
 from cetnet_keras.spec import DEFAULT_MODEL, ModelSpec, load_data_spec, parse_spec
@@ -117,7 +117,7 @@ def test_a_model_that_a_set_does_not_have_is_said_before_anything_is_trained(
     with pytest.raises(SystemExit, match="2"):
         sweep.main()
     assert (
-        "--models: found dien, expected some of frappe_x1's: finalmlp, finalnet, dcnv2"
+        "--models: found dien, expected some of frappe_x1's: default, finalmlp, finalnet"
         in capsys.readouterr().err
     )
 
@@ -129,10 +129,11 @@ def test_a_quick_sweep_trains_a_pair_alone_and_together() -> None:
     assert [member for model in alone for member in model.members or []] == paper.members == ours.members
 
 
+DATA = load_data_spec(DATA_SETS["frappe_x1"].spec)
 OF_SETS = {
     f"{name}-{model}": (data_set.spec, spec)
     for name, data_set in DATA_SETS.items()
-    for model, spec in load_models(data_set.models).items()
+    for model, spec in load_models(data_set.models, load_data_spec(data_set.spec)).items()
 }
 
 
@@ -173,7 +174,7 @@ def test_models_of_unknown_members_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "models.yaml"
     path.write_text("training: {}\nmembers:\n  dcn: {type: dcnv2}\npair: [dcn, din]\n")
     with pytest.raises(InputError, match=r"models.yaml:4: pair: found the member 'din', expected one of dcn"):
-        load_models(path)
+        load_models(path, DATA)
 
 
 def test_further_ensembles_are_trained_in_the_way_that_their_names_begin_with(tmp_path: Path) -> None:
@@ -181,16 +182,37 @@ def test_further_ensembles_are_trained_in_the_way_that_their_names_begin_with(tm
     text = "training: {{}}\nmembers:\n  a: {{type: dcnv2}}\n  b: {{type: din}}\npair: [a, b]\nothers:\n  {}: [a, a]\n"
     for name, way in (("cetnet-paper-twins", "cetnet-paper"), ("cetnet-twins", "cetnet")):
         path.write_text(text.format(name))
-        models = load_models(path)
+        models = load_models(path, DATA)
         twins, pair = models[name], models[way]
         assert (twins.fusion, twins.collaboration) == (pair.fusion, pair.collaboration)
     path.write_text(text.format("twins"))
     with pytest.raises(
         InputError, match=r"models.yaml:7: others.twins: expected a name that begins with one"
     ):
-        load_models(path)
+        load_models(path, DATA)
 
 
-def test_what_runs_without_a_model_spec_is_the_recipe_with_rows_of_its_own() -> None:
-    measured = ModelSpec.model_validate(WAYS["cetnet"])
-    assert parse_spec(ModelSpec, DEFAULT_MODEL, "default") == measured
+def test_what_runs_without_a_model_spec_is_measured_on_every_set() -> None:
+    ours = ModelSpec.model_validate(WAYS["cetnet"])
+    for name, data_set in DATA_SETS.items():
+        data, found = load_data_spec(data_set.spec), OF_SETS[f"{name}-default"][1]
+        assert found.model_copy(update={"members": None}) == parse_spec(ModelSpec, DEFAULT_MODEL, "default")
+        assert found.members == default_members(data)
+        assert (found.fusion, found.collaboration) == (ours.fusion, ours.collaboration)
+
+
+def test_what_is_trained_once_more_differs_in_its_penalty_alone(tmp_path: Path) -> None:
+    path = tmp_path / "models.yaml"
+    text = "training: {embedding_l2: 0.1}\nmembers:\n  a: {type: dcnv2}\n  b: {type: mlp}\npair: [a, b]\n"
+    text += "lazy: [a, cetnet]\n"
+    path.write_text(text)
+    models = load_models(path, DATA)
+    for name in ("a", "cetnet"):
+        own, lazy = (models[each].model_dump() for each in (name, f"{name}-lazy"))
+        assert lazy["training"] == own["training"] | {"embedding_l2_scope": "lazy"} != own["training"]
+        assert lazy | {"training": None} == own | {"training": None}
+    path.write_text(text.replace("cetnet]", "cetnot]"))
+    with pytest.raises(
+        InputError, match=r"models.yaml:6: lazy: found the model 'cetnot', expected one of a, b"
+    ):
+        load_models(path, DATA)

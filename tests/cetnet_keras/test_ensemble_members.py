@@ -22,12 +22,10 @@ def test_default_members_follow_the_spec(spec: DataSpec, make_spec: Callable[...
     def types(spec: DataSpec) -> list[str]:
         return [member.type for member in default_members(spec)]
 
-    assert types(spec) == ["interformer", "dhen"]
-    assert types(make_spec({"age": {"type": "numeric"}})) == ["dhen", "dcnv2"]
-    assert types(make_spec({"seen": {"type": "sequence"}})) == ["din", "dhen"]
-    dhen, dcnv2 = default_members(make_spec({"age": {"type": "numeric"}}))
-    assert dhen.options == {"layers": 1, "interactions": ["dot", "linear"]}, "it has norms of its own"
-    assert dcnv2.options == {"batch_norm": True}
+    assert types(spec) == types(make_spec({"seen": {"type": "sequence"}})) == ["din", "finalmlp"]
+    assert types(make_spec({"age": {"type": "numeric"}})) == ["finalmlp", "dcnv2"]
+    for member in default_members(spec):
+        assert member.options == {"batch_norm": True, "embedding_stddev": 0.0001}
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,7 @@ class _RowOptimizer(tf.keras.optimizers.Optimizer):
         super().build(var_list)
         if self.embedding_l2_scope != "lazy" or self._last_steps:
             return
+        # in the variable's own type: float32 counts 2^24 steps exactly, and by twos from there
         for variable in var_list:  # all: which of them have a sparse gradient, only a step can say
             first = tf.zeros([*variable.shape[:1], *[1] * (variable.shape.rank - 1)], variable.dtype)
             self._last_steps.append(

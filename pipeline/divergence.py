@@ -28,7 +28,7 @@ def diverged(
         run_dir: of the training.
     """
     step = int(model.optimizer.iterations.numpy()) + 1
-    found = f"the loss of training step {step} is not a number"
+    found = f"the loss or its gradient in training step {step} is not a number"
     bad = bad_features(model, batch)
     cause = "no feature has such values: lower `learning_rate`, or set `gradient_clip_norm`"
     if bad:

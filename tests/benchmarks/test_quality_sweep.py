@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.quality import __main__ as sweep
 from benchmarks.quality.__main__ import settings
-from benchmarks.quality.data_sets import DATA_SETS, DataSet, prepared
+from benchmarks.quality.data_sets import DATA_SETS, MOVIELENS, DataSet, prepared
 from benchmarks.quality.models import WAYS, load_models
 from benchmarks.quality.peers import rows as peer_rows
 from benchmarks.quality.peers.settings import QUICK_SETS
@@ -19,7 +19,7 @@ from benchmarks.transformed_rows import Rows
 from cetnet_keras.ensemble_members import default_members, make_member
 from cetnet_keras.errors import InputError
 from cetnet_keras.input_signature import example_batch
-from cetnet_keras.spec import DEFAULT_MODEL, ModelSpec, load_data_spec, parse_spec
+from cetnet_keras.spec import DEFAULT_MODEL, ModelSpec, load_data_spec, load_model_spec, parse_spec
 from pipeline.trainer import make_model
 
 MEMBER = {"type": "dcnv2", "embedding_dim": 4}
@@ -199,6 +199,12 @@ def test_what_runs_without_a_model_spec_is_measured_on_every_set() -> None:
         assert found.model_copy(update={"members": None}) == parse_spec(ModelSpec, DEFAULT_MODEL, "default")
         assert found.members == default_members(data)
         assert (found.fusion, found.collaboration) == (ours.fusion, ours.collaboration)
+
+
+def test_the_recipe_writes_out_what_runs_without_a_model_spec() -> None:
+    recipe = load_model_spec(MOVIELENS / "model.yaml").model_dump()
+    for name in ("default", "cetnet"):
+        assert OF_SETS[f"movielens_100k-{name}"][1].model_dump() == recipe
 
 
 def test_what_is_trained_once_more_differs_in_its_penalty_alone(tmp_path: Path) -> None:

@@ -61,8 +61,8 @@ def test_the_best_weights_are_kept_as_a_model(model: CETNet, tmp_path: Path) -> 
     error = str(diverged(model, batch_of(1.0, np.inf), best, tmp_path / "7"))
     path = tmp_path / "last_good" / "7.keras"
     assert error == (
-        "the loss of training step 3 is not a number; its batch has 'price' not finite: mend the rows, or give the "
-        f"feature another `transform`; the best weights before it are kept: {path}"
+        "the loss or its gradient in training step 3 is not a number; its batch has 'price' not finite: mend the rows, or "
+        f"give the feature another `transform`; the best weights before it are kept: {path}"
     )
     np.testing.assert_allclose(tf.keras.models.load_model(path)(batch)["ctr"], expected, rtol=1e-6)
 
@@ -77,7 +77,10 @@ def test_a_run_that_diverges_fails_with_one_line_and_leaves_what_was_there(
     paths = ("--data", folder / "data.yaml", "--model", folder / "model.yaml", "--output", first_run.output)
     result = run_cetnet("run", *paths)
     assert result.exit_code == 1, result.stdout + result.stderr
-    assert result.stderr.startswith("Error: the loss of training step ") and result.stderr.count("\n") == 1
+    assert (
+        result.stderr.startswith("Error: the loss or its gradient in training step ")
+        and result.stderr.count("\n") == 1
+    )
     assert "is not a number; no feature has such values: lower `learning_rate`, or set" in result.stderr
     assert "no evaluation came before, so nothing is kept" in result.stderr
     assert sorted(path.name for path in first_run.output.glob("serving/*/*")) == pushed

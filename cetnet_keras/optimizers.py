@@ -13,8 +13,8 @@ def prior_l2(rows: int) -> float:
     """The weight of a penalty that is one normal prior on embeddings, however many rows there are to learn from.
 
     The mean loss of N rows and weight / 2 * ||E||^2 are, times N, minus the log posterior under a prior of mean 0 and
-    variance 1 / (N weight). Its deviation of 0.009 is our choice, on the eval splits of benchmarks/quality; FuxiCTR's
-    weights for AmazonElectronics and Frappe are within a quarter of it.
+    variance 1 / (N weight), where the penalty is of whole tables, or lazy. Its deviation of 0.009 is our choice, on the eval
+    splits of benchmarks/quality; docs/method.md has what others found.
 
     Args:
         rows: of the training data, 1 or more.
@@ -67,9 +67,8 @@ class _RowOptimizer(tf.keras.optimizers.Optimizer):
 
     def build(self, var_list: Sequence[tf.Variable]) -> None:
         super().build(var_list)
-        if self.embedding_l2_scope != "lazy" or self._last_steps:
+        if not self.embedding_l2 or self.embedding_l2_scope != "lazy" or self._last_steps:
             return
-        # in the variable's own type: float32 counts 2^24 steps exactly, and by twos from there
         for variable in var_list:  # all: which of them have a sparse gradient, only a step can say
             first = tf.zeros([*variable.shape[:1], *[1] * (variable.shape.rank - 1)], variable.dtype)
             self._last_steps.append(
@@ -112,13 +111,13 @@ class LazyAdam(_RowOptimizer, tf.keras.optimizers.Adam):
     Adam lets them decay and goes on moving the row. Other variables get plain Adam. The L2 penalty,
     embedding_l2 / 2 * ||row||^2, enters the gradient here, after duplicate ids and replicas are summed, so that N
     replicas give one replica's numbers; clips of the gradient (global_clipnorm, clipnorm, clipvalue) come after it.
-    Source: our choice; the penalty on whole tables is FuxiCTR's, and "lazy" has its sum over all steps.
+    Source: our choice; the penalty on whole tables is FuxiCTR's.
 
     Args:
         learning_rate: float above 0 or a Keras schedule. Further arguments are Adam's, the refused ones aside.
         embedding_l2: weight of the penalty on embedding rows (variables with a sparse gradient), 0 or more.
         embedding_l2_scope: "touched", rows of the batch; "lazy", these, times the steps since the row was last there, so
-            that rare rows make up for those they missed; "table", all rows at each step with stock Adam, as in FuxiCTR:
+            that rare rows make up for those they missed (float32 counts 2^24 steps exactly); "table", all rows at each step with stock Adam, as in FuxiCTR:
             then the cost of a step grows with the vocabulary.
     Raises:
         ValueError: a value outside these ranges, or an argument that has no lazy form (use_ema and weight_decay touch

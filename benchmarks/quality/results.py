@@ -113,12 +113,14 @@ NAIVE = {
 def alone(runs: Runs, ensemble: str) -> list[str] | None:
     """The models that are the members of an ensemble trained alone; None where one is not there."""
 
-    def members_of(model: str) -> list[dict[str, Any]]:
+    def members_of(model: str) -> list[str]:
         spec = next(iter(runs[model].values())).found["model"]
-        return [{key: value for key, value in member.items() if key != "name"} for member in spec["members"]]
+        scope = spec.get("training", {}).get("embedding_l2_scope")  # of another penalty it is another model
+        members = [{key: value for key, value in m.items() if key != "name"} for m in spec["members"]]
+        return [json.dumps([member, scope], sort_keys=True) for member in members]
 
-    single = {json.dumps(m[0], sort_keys=True): name for name in runs if len(m := members_of(name)) == 1}
-    names = [single.get(json.dumps(member, sort_keys=True)) for member in members_of(ensemble)]
+    single = {m[0]: name for name in runs if len(m := members_of(name)) == 1}
+    names = [single.get(member) for member in members_of(ensemble)]
     return None if None in names or len(names) < 2 else [name for name in names if name]
 
 

@@ -169,12 +169,13 @@ class TrainingSpec(SpecModel):
     )
     embedding_l2: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
         default=0.0,
-        description="weight of the L2 penalty on embedding rows; auto: 12,000 / training rows, the same prior for any data",
+        description="weight of the L2 penalty on embedding rows; auto: 12,000 / training rows, the same prior for any data, "
+        "with the scope lazy or table",
     )
     embedding_l2_scope: Literal["touched", "lazy", "table"] = Field(
         default="touched",
         description="touched: rows of the batch; lazy: these, times the steps since the row was last there, so that rare "
-        "ids stay as small as in `table`; table: all rows, each step (cost grows with the vocabulary), adam alone",
+        "ids stay about as small as in `table`; table: all rows, each step (cost grows with the vocabulary), adam alone",
     )
     seed: int = Field(default=42, ge=0, le=2**31 - 1, description="of initial values, shuffling and dropout")
 
@@ -185,6 +186,13 @@ class TrainingSpec(SpecModel):
             raise LocatedError(
                 ("embedding_l2_scope",), f"{found}; expected lazy or touched, or optimizer: adam"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _a_prior_is_of_all_steps(self) -> "TrainingSpec":
+        if self.embedding_l2 == "auto" and self.embedding_l2_scope == "touched":
+            found = "found auto beside embedding_l2_scope: touched, whose strength hangs on the batch size"
+            raise LocatedError(("embedding_l2",), f"{found}; expected a number, or embedding_l2_scope: lazy")
         return self
 
     @model_validator(mode="after")

@@ -70,6 +70,10 @@ def test_naive_ensembles_are_the_members_alone_put_together(folder: Path) -> Non
         and alone(runs, "other") is None
         and alone(runs, "dcn") is None
     )
+    lazy = json.loads(json.dumps(runs["dnn"][1].found))
+    lazy["model"]["training"] = {"embedding_l2_scope": "lazy"}
+    runs |= {"dnn-lazy": {1: runs["dnn"][1]._replace(found=lazy)}}
+    assert alone(runs, "cetnet") == ["dcn", "dnn"], "of the same penalty"
     naive = naive_ensembles(runs)
     assert sorted(naive) == [f"{kind}: dcn + dnn" for kind in sorted(NAIVE)]
     one, two = (runs[name][2].scores.logit["test"] for name in ("dcn", "dnn"))

@@ -124,7 +124,7 @@ def main(output: str) -> None:
     weights, ops, logs = {}, {}, {}
     lazy = {"embedding_l2": 0.05, "embedding_l2_scope": "lazy"}
     trainings = {
-        "lazy_adam": ([DIN, DHEN, DCN], lambda: cetnet_keras.LazyAdam(0.01, embedding_l2=0.05)),
+        "lazy_adam": ([DIN, DHEN, DCN], lambda: cetnet_keras.LazyAdam(0.01, **lazy)),
         "row_wise_adagrad": ([DCN], lambda: cetnet_keras.RowWiseAdagrad(0.05, **lazy)),
         "clipped": ([DIN, DCN], lambda: cetnet_keras.LazyAdam(0.01, **lazy, global_clipnorm=0.1)),
         "batch_norm": ([NORM], lambda: cetnet_keras.LazyAdam(0.01)),

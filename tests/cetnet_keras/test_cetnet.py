@@ -355,7 +355,7 @@ def test_training_goes_on_from_a_keras_file_as_if_nothing_had_happened(
     spec: DataSpec, sizes: dict[str, int], batch: Batch, label: np.ndarray, tmp_path: Path
 ) -> None:
     model = CETNet(spec, sizes, [TINY_DCN], fusion={"type": "mixture", "temperature": 0.5}, name="ensemble")
-    model.compile(LazyAdam(0.05, embedding_l2=0.1), run_eagerly=True)
+    model.compile(LazyAdam(0.05, embedding_l2=0.1, embedding_l2_scope="lazy"), run_eagerly=True)
     model.fit(batch, label, verbose=0)
     model.save(tmp_path / "model.keras")
     again = tf.keras.models.load_model(tmp_path / "model.keras")

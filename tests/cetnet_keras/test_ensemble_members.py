@@ -13,6 +13,7 @@ from cetnet_keras import CETNet, DataSpec, LazyAdam, Member, MemberOutput, one_m
 from cetnet_keras.behaviours import flat_fields
 from cetnet_keras.embeddings import EmbeddedFeatures, field_names
 from cetnet_keras.ensemble_members import default_members
+from cetnet_keras.input_signature import example_batch
 
 Batch = dict[str, np.ndarray]
 TINY_DCN = {"type": "dcnv2", "embedding_dim": 4, "hidden": [4], "cross_layers": 1}
@@ -26,6 +27,26 @@ def test_default_members_follow_the_spec(spec: DataSpec, make_spec: Callable[...
     assert types(make_spec({"age": {"type": "numeric"}})) == ["finalmlp", "dcnv2"]
     for member in default_members(spec):
         assert member.options == {"batch_norm": True, "embedding_stddev": 0.0001}
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        {"seen": {"type": "sequence"}},
+        {"age": {"type": "numeric"}},
+        {"item": {"type": "categorical"}},
+        {"age": {"type": "numeric"}, "seen": {"type": "sequence"}},
+    ],
+)
+def test_default_members_learn_from_whatever_there_is(
+    features: dict[str, Any], make_spec: Callable[..., DataSpec]
+) -> None:
+    spec = make_spec(features)
+    model = CETNet(spec, dict.fromkeys(spec.owners, 9))
+    model.compile(LazyAdam(0.01), run_eagerly=True)
+    batch, label = example_batch(spec, rows=8), np.arange(8) % 2
+    losses = [model.train_on_batch(batch, label, return_dict=True)["loss"] for _ in range(3)]
+    assert np.isfinite(losses).all()
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,8 @@ def test_row_wise_adagrad_keeps_one_rate_a_row(l2: float, scope: str) -> None:
     np.testing.assert_allclose(found, row_wise_adagrad(STEPS, l2=l2, scope=scope), rtol=1e-4)
     np.testing.assert_array_equal(found[3], TABLE[3].astype(np.float32))
     # the step, the accumulators and, of lazy, when each row was last touched
-    assert [variable.shape for variable in optimizer.variables] == [(), *[(6, 1)] * (1 + (scope == "lazy"))]
+    counts = [(6, 1)] if l2 and scope == "lazy" else []
+    assert [variable.shape for variable in optimizer.variables] == [(), (6, 1), *counts]
 
 
 def test_row_wise_adagrad_takes_a_dense_gradient_of_a_table_by_rows_too() -> None:
@@ -252,3 +253,22 @@ def test_arguments_outside_their_range_are_refused() -> None:
         RowWiseAdagrad(embedding_l2_scope="table")
     with pytest.raises(ValueError, match=r"`initial_accumulator` must be 0 or more\. Received: -0\.1"):
         RowWiseAdagrad(initial_accumulator=-0.1)
+
+
+def test_a_rare_row_is_kept_about_as_small_as_by_the_penalty_on_the_whole_table() -> None:
+    """Row 1 is in every 50th step, each time with the same gradient of the loss; row 0 in all."""
+
+    def size(scope: str) -> float:
+        optimizer = LazyAdam(0.001, embedding_l2=0.15, embedding_l2_scope=scope)
+        table = tf.Variable(tf.fill([2, 4], 1e-4), name="embeddings")
+        sizes = []
+        for step in range(1, 1001):
+            rows = [0, 1] if step % 50 == 0 else [0]
+            optimizer.apply_gradients(
+                [(tf.IndexedSlices(tf.fill([len(rows), 4], 1e-3), rows, [2, 4]), table)]
+            )
+            sizes.append(float(tf.norm(table[1])))
+        return float(np.mean(sizes[500:]))
+
+    whole, lazy, touched = size("table"), size("lazy"), size("touched")
+    assert lazy < 2 * whole and touched > 4 * max(whole, lazy)

@@ -235,7 +235,7 @@ def test_the_penalty_is_of_one_prior_for_any_number_of_rows(
 
 
 def test_training_counts_the_rows_that_the_penalty_is_for(trained: Callable[..., Trained]) -> None:
-    found = trained(epochs=1, embedding_l2="auto")
+    found = trained(epochs=1, embedding_l2="auto", embedding_l2_scope="lazy")
     assert found.model.optimizer.embedding_l2 == 12_000 / found.fit.rows
 
 

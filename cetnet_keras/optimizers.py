@@ -13,8 +13,8 @@ def prior_l2(rows: int) -> float:
     """The weight of a penalty that is one normal prior on embeddings, however many rows there are to learn from.
 
     The mean loss of N rows and weight / 2 * ||E||^2 are, times N, minus the log posterior under a prior of mean 0 and
-    variance 1 / (N weight), where the penalty is of whole tables, or lazy. Its deviation of 0.009 is our choice, on the eval
-    splits of benchmarks/quality; docs/method.md has what others found.
+    variance 1 / (N weight), where the penalty is of whole tables, or lazy. Its deviation of 0.009 is our choice, on the
+    eval splits of benchmarks/quality; docs/method.md has what others found.
 
     Args:
         rows: of the training data, 1 or more.
@@ -117,8 +117,8 @@ class LazyAdam(_RowOptimizer, tf.keras.optimizers.Adam):
         learning_rate: float above 0 or a Keras schedule. Further arguments are Adam's, the refused ones aside.
         embedding_l2: weight of the penalty on embedding rows (variables with a sparse gradient), 0 or more.
         embedding_l2_scope: "touched", rows of the batch; "lazy", these, times the steps since the row was last there, so
-            that rare rows make up for those they missed (float32 counts 2^24 steps exactly); "table", all rows at each step with stock Adam, as in FuxiCTR:
-            then the cost of a step grows with the vocabulary.
+            that rare rows make up for those they missed (float32 counts 2^24 steps exactly); "table", all rows at each step
+            with stock Adam, as in FuxiCTR: then the cost of a step grows with the vocabulary.
     Raises:
         ValueError: a value outside these ranges, or an argument that has no lazy form (use_ema and weight_decay touch
             every row of a table): adaptive_epsilon, amsgrad, use_ema, weight_decay.

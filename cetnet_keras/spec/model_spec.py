@@ -169,8 +169,8 @@ class TrainingSpec(SpecModel):
     )
     embedding_l2: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
         default=0.0,
-        description="weight of the L2 penalty on embedding rows; auto: 12,000 / training rows, the same prior for any data, "
-        "with the scope lazy or table",
+        description="weight of the L2 penalty on embedding rows; auto: 12,000 / training rows, the same prior for any "
+        "data, with the scope lazy or table",
     )
     embedding_l2_scope: Literal["touched", "lazy", "table"] = Field(
         default="touched",

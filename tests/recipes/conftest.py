@@ -133,5 +133,5 @@ def _with_rows(name: str, folder: Path, count: int) -> Path:
             _write_csv(folder / file, _made_up(name, rng, count))
     if name == "kuaivideo":  # keys are whole numbers from 0 on, of more videos than the rows have
         with h5py.File(folder / "data" / "item_visual_emb_dim64.h5", "w") as file:
-            file["key"], file["value"] = np.arange(40), rng.normal(size=(40, 64))
+            file["key"], file["value"] = np.arange(40), rng.normal(size=(40, 64)) / 8  # of about unit length
     return folder

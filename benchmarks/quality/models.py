@@ -7,9 +7,16 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from cetnet_keras.ensemble_members import default_members
-from cetnet_keras.spec import DataSpec, MemberSpec, ModelSpec, TrainingSpec, parse_spec, read_text
+from cetnet_keras.spec import (
+    DataSpec,
+    MemberSpec,
+    ModelSpec,
+    TrainingSpec,
+    load_model_source,
+    parse_spec,
+    read_text,
+)
 from cetnet_keras.spec.base import LocatedError, SpecModel
-from cetnet_keras.spec.source import load_model_source
 
 UNIFORM = {"type": "paper", "temperature": 1e6}  # a softmax of all but equal numbers
 DETACHED = {"type": "logit_mean", "detach_members": True}

@@ -21,6 +21,7 @@ from cetnet_keras.spec.base import LocatedError, SpecModel
 UNIFORM = {"type": "paper", "temperature": 1e6}  # a softmax of all but equal numbers
 DETACHED = {"type": "logit_mean", "detach_members": True}
 WEIGHED = {"type": "logit_mixture", "detach_members": True}
+DEFAULT = "default"  # what `cetnet run` trains where there is no model.yaml
 RECIPES = ("cetnet-paper", "cetnet")  # the paper's, and ours
 ALONE = {"fusion": DETACHED}  # a member with its own loss
 WAYS: dict[str, dict[str, Any]] = {
@@ -107,6 +108,18 @@ class Models(SpecModel):
         return self
 
     @model_validator(mode="after")
+    def _names_differ(self) -> "Models":
+        taken = {DEFAULT, *WAYS}
+        for key, names in (("members", self.members), ("others", self.others)):
+            for name in names:
+                if name in taken:
+                    raise LocatedError(
+                        (key, name), "found a name that another model has, expected one of its own"
+                    )
+            taken |= set(names)
+        return self
+
+    @model_validator(mode="after")
     def _lazy_are_known(self) -> "Models":
         known = self._with_own_penalty() if self.lazy else {}
         for name in self.lazy:
@@ -155,6 +168,6 @@ class Models(SpecModel):
 
 
 def load_models(path: Path, data: DataSpec) -> dict[str, ModelSpec]:
-    """The models that a models.yaml describes, by name, and `default`: what `cetnet run` trains on the data without one."""
+    """The models that a models.yaml describes, by name, and DEFAULT for the data."""
     default = load_model_source(None)[0].model_copy(update={"members": default_members(data)})
-    return {"default": default} | parse_spec(Models, read_text(path), str(path)).by_name()
+    return {DEFAULT: default} | parse_spec(Models, read_text(path), str(path)).by_name()

@@ -192,6 +192,29 @@ def test_further_ensembles_are_trained_in_the_way_that_their_names_begin_with(tm
         load_models(path, DATA)
 
 
+@pytest.mark.parametrize(
+    ("members", "others", "line", "where"),
+    [
+        (("default", "b"), "cetnet-2", 3, "members.default"),
+        (("a", "cetnet-paper"), "cetnet-2", 4, "members.cetnet-paper"),
+        (("a", "b"), "cetnet", 7, "others.cetnet"),
+        (("a", "cetnet-2"), "cetnet-2", 7, "others.cetnet-2"),
+    ],
+)
+def test_no_model_takes_the_name_of_another(
+    members: tuple[str, str], others: str, line: int, where: str, tmp_path: Path
+) -> None:
+    path, (first, second) = tmp_path / "models.yaml", members
+    named = f"members:\n  {first}: {{type: dcnv2}}\n  {second}: {{type: din}}\n"
+    path.write_text(
+        f"training: {{}}\n{named}pair: [{first}, {second}]\nothers:\n  {others}: [{first}, {second}]\n"
+    )
+    with pytest.raises(
+        InputError, match=rf"models.yaml:{line}: {where}: found a name that another model has"
+    ):
+        load_models(path, DATA)
+
+
 def test_what_runs_without_a_model_spec_is_measured_on_every_set() -> None:
     ours = ModelSpec.model_validate(WAYS["cetnet"])
     for name, data_set in DATA_SETS.items():

@@ -49,7 +49,7 @@ class Calibration(tf.keras.layers.Layer):
         return tf.concat([curves[:, :1] + together, curves[:, 1:]], axis=1)
 
     def fit(self, logit: np.ndarray, label: np.ndarray, weight: np.ndarray | None = None) -> None:
-        """Sets the curves to those that fit the rows best; one whose log odds tell nothing stays as it began.
+        """Sets the curves to those that fit the rows best; one whose log odds tell nothing is only shifted.
 
         Args:
             logit: [N, 1 + M], what is put on curves.
@@ -80,7 +80,7 @@ def calibration_curve(
         logit, label, weight: [N].
         spread: s, [N], 0 or more.
     Returns:
-        [3] or [5]; the identity where a logit is not finite, or where neither a nor b is above that.
+        [3] or [5]; the identity where a logit is not finite, and with its c fitted where neither a nor b is above that.
     """
     z = np.asarray(logit, np.float64)
     s = None if spread is None else np.asarray(spread, np.float64)
@@ -98,7 +98,9 @@ def calibration_curve(
     if s is not None and (counted := _counted(s, curve)).max(initial=0) < s.max(initial=0):
         free = np.array([False, False, True, True, False])
         curve = _least_cost(_terms(z, counted), y, w, identity, curve, free)
-    return curve if (curve[:2] > _LEAST).any() and (curve[:2] >= _LEAST).all() else identity
+    if not ((curve[:2] > _LEAST).any() and (curve[:2] >= _LEAST).all()):  # the log odds tell nothing
+        return _least_cost(rows, y, w, identity, identity, np.arange(len(identity)) == 2)
+    return curve
 
 
 def on_curve(curve: np.ndarray, logit: np.ndarray, spread: np.ndarray | None = None) -> np.ndarray:

@@ -35,7 +35,7 @@ class RunResult(NamedTuple):
     metrics: dict[str, Any]  # as in metrics.json
     pushed: Path | None  # the version folder
     record: RunRecord
-    incomparable: bool  # other models have been pushed, and none of them takes the columns of the data spec
+    incomparable: str | None  # why none of the models that were pushed before could be compared with
 
     @property
     def blessed(self) -> bool:
@@ -73,15 +73,17 @@ def run_pipeline(
     """
     began, clock = now(), ComponentClock(progress)
     (spec, data_text, _), (_, model_text) = data, model
-    tfx = output_folder(output / "tfx")
+    # absolute, as ML Metadata keeps them: a run from another working directory finds what this one left
+    tfx = output_folder(output.resolve() / "tfx")
     job = Job.of(data, model, gates, allow_anomalies, max_bad_rows)
-    database, serving = tfx / "metadata.sqlite", output / "serving" / spec.name
+    database, serving = tfx / "metadata.sqlite", tfx.parent / "serving" / spec.name
     connection = metadata.sqlite_metadata_connection_config(str(database))
     pipeline = create_pipeline(job, str(tfx / "artifacts"), str(serving), connection)
     renew(database, spec.name)
     with _watched(clock):
         _run(pipeline)
-    metrics, pushed = _metrics(spec, database), _pushed(spec, database)
+    metrics, version = _metrics(spec, database), _pushed_version(spec, database)
+    pushed = output / "serving" / spec.name / version if version else None
     (output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     record = RunRecord(
         name=spec.name,
@@ -93,13 +95,13 @@ def run_pipeline(
         code=job.code,
         gates=gates,
         allow_anomalies=allow_anomalies,
-        pushed=pushed,
+        pushed=str(pushed) if pushed else None,
         versions=versions(),
         machine=machine(),
         components=clock.times,
     )
-    incomparable = "baseline" not in metrics and _others_pushed(spec, database)
-    return RunResult(metrics, Path(pushed) if pushed else None, record, incomparable)
+    incomparable = None if "baseline" in metrics else _why_incomparable(spec, database)
+    return RunResult(metrics, pushed, record, incomparable)
 
 
 def _run(pipeline: Any) -> None:
@@ -167,12 +169,19 @@ def _metrics(spec: DataSpec, database: Path) -> dict[str, Any]:
     return document
 
 
-def _pushed(spec: DataSpec, database: Path) -> str | None:
+def _pushed_version(spec: DataSpec, database: Path) -> str | None:
     model = required_outputs(database, spec.name, "Pusher").artifacts["pushed_model"][0]
-    return model.custom_properties["pushed_destination"].string_value or None
+    return Path(model.custom_properties["pushed_destination"].string_value).name or None
 
 
-def _others_pushed(spec: DataSpec, database: Path) -> bool:
-    model = required_outputs(database, spec.name, "Trainer").artifacts["model"][0]
+def _why_incomparable(spec: DataSpec, database: Path) -> str | None:
+    """None where no other model has been pushed."""
+    new = required_outputs(database, spec.name, "Trainer").artifacts["model"][0]
     with metadata.Metadata(metadata.sqlite_metadata_connection_config(str(database))) as handle:
-        return any(push.model != model.id for push in pushes(handle.store, spec.name))
+        numbers = {push.model for push in pushes(handle.store, spec.name)} - {new.id}
+        others = [Path(model.uri) for model in handle.store.get_artifacts_by_id(sorted(numbers))]
+    if not others:
+        return None
+    if any(path.exists() for path in others):
+        return "no earlier model takes the columns of this data spec"
+    return f"the files of the earlier models are gone, such as {others[-1]}"

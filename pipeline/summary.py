@@ -108,8 +108,8 @@ def show_summary(console: Console, spec: DataSpec, output: Any, result: Any, rep
     serving = output / "serving" / spec.name
     pushed = versions_on_disk(serving) or {}
     if result.incomparable:
-        warning = "no earlier model takes the columns of this data spec, so that none was compared with"
-        console.print(f"[yellow]Warning[/yellow]: {warning}; see the log")
+        warning = f"{escape(result.incomparable)}, so that none was compared with; see the log"
+        console.print(f"[yellow]Warning[/yellow]: {warning}")
     if result.blessed:
         console.print(f"[green]blessed[/green] and pushed to {escape(str(result.pushed))}")
     else:

@@ -90,7 +90,9 @@ def run_fn(fn_args: FnArgs) -> None:
     health = tables.health()  # of the tables as they were trained
     if model_spec.serving.table_dtype != "float32":
         model.compress_tables(model_spec.serving.table_dtype)
-    if model_spec.training.calibrate:
+    if model_spec.training.calibrate and _of_one_class(held_out.label):
+        logging.warning("No calibration: the eval split has one class alone.")
+    elif model_spec.training.calibrate:
         model.calibrate(held_out.inputs, held_out.label, held_out.weight)
         logging.info("Calibration on the eval split: %s", model.calibration.get_weights())
     _record(model, model_spec.training, fit, health, held_out).write(run_dir)
@@ -98,6 +100,10 @@ def run_fn(fn_args: FnArgs) -> None:
     _export(model, transformed, config, run_dir, fn_args.serving_model_dir)
     requests = warmup_requests(spec, transformed, model_spec.serving.warmup_batch_sizes)
     write_warmup(Path(fn_args.serving_model_dir), requests)
+
+
+def _of_one_class(label: np.ndarray) -> bool:
+    return bool((label == label[0]).all())
 
 
 def _tokens_of(spec: DataSpec, transformed: tft.TFTransformOutput, owner: str) -> list[str]:

@@ -134,10 +134,21 @@ def test_a_few_rows_of_one_class_or_in_perfect_order_leave_a_finite_curve(label:
     assert np.isfinite(curve).all() and (curve[:2] > 0).all()
 
 
-@pytest.mark.parametrize("logit", [[3.0, 2.0, -2.0, -3.0], [1.0, np.nan, 0.0, 2.0], [np.inf, 0.0, 1.0, 2.0]])
-def test_log_odds_that_tell_nothing_stay_as_they_are(logit: list[float]) -> None:
+@pytest.mark.parametrize("logit", [[1.0, np.nan, 0.0, 2.0], [np.inf, 0.0, 1.0, 2.0]])
+def test_log_odds_that_are_not_finite_stay_as_they_are(logit: list[float]) -> None:
     curve = calibration_curve(np.repeat(logit, 50), np.repeat([0.0, 0.0, 1.0, 1.0], 50))
     np.testing.assert_array_equal(curve, [1, 1, 0])
+
+
+@pytest.mark.parametrize("spread", [None, np.tile([0.5, 1.0, 0.25, 2.0], 500)])
+def test_log_odds_that_tell_nothing_keep_their_order_and_promise_the_clicks_that_are_there(
+    spread: np.ndarray | None,
+) -> None:
+    logit = np.repeat([2.0, 1.0, -1.0, -2.0], 500)
+    label = np.concatenate([np.arange(500) < clicks for clicks in (10, 20, 30, 40)])  # the wrong way round
+    curve = calibration_curve(logit, label, spread=spread)
+    assert curve[:2].tolist() == [1, 1] and not curve[3:].any()
+    assert tf.sigmoid(on_curve(curve, logit, spread)).numpy().sum() == pytest.approx(100, rel=0.05)
 
 
 def test_rows_count_by_their_weight() -> None:

@@ -67,19 +67,41 @@ def test_one_class_in_the_test_split_is_refused(allowed: Any) -> None:
     assert "n/a" in allowed.stdout
 
 
+@pytest.fixture
+def of_one_class(project: Any, csv_rows: Any, write_csv: Any) -> Any:
+    """A function that makes a folder of three splits, one of which has one label alone."""
+
+    def make(split: str, label: str) -> Path:
+        splits = ("train", "eval", "test")
+        made = project(data=DATA.replace("identity: 20", "identity: 24"), model=MODEL)
+        rows = csv_rows(made / "clicks.csv")
+        for name in splits:
+            write_csv(
+                made / f"{name}.csv", [row | {"click": label} for row in rows] if name == split else rows
+            )
+        files = ", ".join(f"{name}: {name}.csv" for name in splits)
+        text = (made / "data.yaml").read_text(encoding="utf-8").partition("splits")[0]
+        (made / "data.yaml").write_text(f"{text}splits: {{{files}}}\n", encoding="utf-8")
+        return Path(made)
+
+    return make
+
+
+def test_what_is_allowed_on_an_eval_split_of_one_class_is_not_calibrated_to_it(
+    of_one_class: Any, run_in: Any
+) -> None:
+    run = run_in(of_one_class("eval", "0"), "--allow-anomalies")
+    assert run.metrics["fused"]["calibration"] > 0.5, run.stdout + run.stderr
+    assert "No calibration: the eval split has one class alone" in (run.output / "log.txt").read_text(
+        encoding="utf-8"
+    )
+
+
 @pytest.mark.parametrize(("split", "label"), [("train", "0"), ("eval", "1")])
 def test_one_class_in_a_split_stops_the_run_before_it_trains(
-    project: Any, csv_rows: Any, write_csv: Any, run_in: Any, split: str, label: str
+    of_one_class: Any, run_in: Any, split: str, label: str
 ) -> None:
-    splits = ("train", "eval", "test")
-    made = project(data=DATA.replace("identity: 20", "identity: 24"), model=MODEL)
-    rows = csv_rows(made / "clicks.csv")
-    for name in splits:
-        write_csv(made / f"{name}.csv", [row | {"click": label} for row in rows] if name == split else rows)
-    files = ", ".join(f"{name}: {name}.csv" for name in splits)
-    text = (made / "data.yaml").read_text(encoding="utf-8").partition("splits")[0]
-    (made / "data.yaml").write_text(f"{text}splits: {{{files}}}\n", encoding="utf-8")
-    run = run_in(made)
+    run = run_in(of_one_class(split, label))
     assert run.exit_code == 3, run.stdout + run.stderr
     which = {"0": "none", "1": "each"}[label]
     found = f"Refused: {which} of the 400 rows of the {split} split is a click, expected both labels"

@@ -8,9 +8,15 @@ from benchmarks.quality.models import RECIPES
 from benchmarks.quality.results import Run, Runs, Scores, alone, naive_ensembles
 
 PEERS = "fuxictr-"
-LARGER = ("cetnet-3", "cetnet-20", "cetnet-3-20")  # of more members, and of wider ones
+LARGER = ("cetnet-3", "cetnet-20", "cetnet-3-20", "cetnet-joint-3")  # of more members, and of wider ones
 # of narrower members
-SMALLER = ("cetnet-small", "cetnet-6", "cetnet-paper-small", "paper-without-own-tables-small")
+SMALLER = (
+    "cetnet-small",
+    "cetnet-6",
+    "cetnet-paper-small",
+    "cetnet-joint-small",
+    "paper-without-own-tables-small",
+)
 HALF = (2, 2.5)  # how much larger a single model is that a smaller ensemble is compared with, from and below
 SAME_SIZE = 0.01  # how far apart two embedding sizes may be and still be called equal
 
@@ -72,14 +78,13 @@ def claims(runs: Runs) -> Iterator[Claim]:
             single = all(len(run.members) == 1 for run in runs[name].values())
             if single and HALF[0] <= side.size / small.size < HALF[1]:
                 yield Claim("f", small, side, or_equal=True)
-    yield from _against(sides, "b", "cetnet-paper", "paper-without-own-tables")
-    yield from _against(sides, "b", "cetnet-paper", "paper-without-own-tables-wide", same_size=True)
-    for rival in (
-        "paper-without-confidence",
-        "paper-without-stop",
-        "concatenation",
-        "concatenation-one-table",
-    ):
+    for recipe in ("paper", "joint"):
+        whole = f"cetnet-{recipe}"
+        yield from _against(sides, "b", whole, f"{recipe}-without-own-tables")
+        yield from _against(sides, "b", whole, f"{recipe}-without-own-tables-wide", same_size=True)
+        for rival in (f"{recipe}-without-confidence", f"{recipe}-without-stop", f"{recipe}-gate"):
+            yield from _against(sides, "e", whole, rival)
+    for rival in ("concatenation", "concatenation-one-table"):
         yield from _against(sides, "e", "cetnet-paper", rival)
     for rival in ("cetnet-mean", "cetnet-gate"):
         yield from _against(sides, "e", "cetnet", rival)

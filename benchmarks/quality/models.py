@@ -22,7 +22,7 @@ UNIFORM = {"type": "paper", "temperature": 1e6}  # a softmax of all but equal nu
 DETACHED = {"type": "logit_mean", "detach_members": True}
 WEIGHED = {"type": "logit_mixture", "detach_members": True}
 DEFAULT = "default"  # what `cetnet run` trains where there is no model.yaml
-RECIPES = ("cetnet-paper", "cetnet")  # the paper's, and ours
+RECIPES = ("cetnet-paper", "cetnet", "cetnet-joint")  # the paper's, and ours
 ALONE = {"fusion": DETACHED}  # a member with its own loss
 WAYS: dict[str, dict[str, Any]] = {
     # the paper's recipe, and what its table 3 leaves out of it
@@ -44,6 +44,20 @@ WAYS: dict[str, dict[str, Any]] = {
         "collaboration": {"alpha": 0.0},
         "shared_tables": True,
     },
+    # the paper's loss, but log odds are weighted by confidence in place of its readout
+    "cetnet-joint": {"fusion": {"type": "logit_mixture"}, "collaboration": {"alpha": 0.5}},
+    "joint-without-confidence": {"fusion": {"type": "logit_mean"}, "collaboration": {"alpha": 0.5}},
+    "joint-without-kl": {"fusion": {"type": "logit_mixture"}, "collaboration": {"alpha": 0.0}},
+    "joint-without-own-tables": {
+        "fusion": {"type": "logit_mixture"},
+        "collaboration": {"alpha": 0.5},
+        "shared_tables": True,
+    },
+    "joint-without-stop": {
+        "fusion": {"type": "logit_mixture", "gradient_stop": False},
+        "collaboration": {"alpha": 0.5},
+    },
+    "joint-gate": {"fusion": {"type": "gate"}, "collaboration": {"alpha": 0.5}},
     # ours: log odds are weighted by confidence, the fused loss moves no member, a light pull, each stops by itself
     "cetnet": {"fusion": WEIGHED, "collaboration": {"alpha": 0.1}, "training": {"stop": "each"}},
     "cetnet-without-kl": {

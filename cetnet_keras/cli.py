@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import signal
 import sys
 import tempfile
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import IO, Any
@@ -17,6 +21,10 @@ from cetnet_keras.errors import GateRefused, InputError, WorkFailed
 
 COMMANDS = "cetnet.commands"  # the entry point group; other distributions may add to it
 _EXTRAS = {"cetnet_keras": "keras", "serving": "serving", "pipeline": "pipeline", "kubeflow": "kubeflow"}
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as a scheduler sends it: what a command has started, such as a server, ends with it as at Ctrl-C."""
 
 
 class Ended(click.ClickException):
@@ -72,7 +80,8 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command; the errors of all commands end here."""
         try:
-            return super().invoke(ctx)
+            with _terminating():
+                return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise  # click's own business; so is a reader that has gone, as after `| head`
         except (Exception, KeyboardInterrupt) as error:
@@ -90,8 +99,27 @@ def main() -> None:
       cetnet run --data data.yaml --output runs/first
 
     Exit codes: 0 done, 1 the work failed, 2 the call or the input is wrong, 3 a gate said no,
-    130 interrupted.
+    130 interrupted, 143 terminated.
     """
+
+
+@contextmanager
+def _terminating() -> Iterator[None]:
+    """Has SIGTERM raise Terminated for the length of a `with` block, unless somebody has a handler for it."""
+    main_thread = threading.current_thread() is threading.main_thread()
+    if not main_thread or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _terminate(number: int, frame: object) -> None:
+    signal.signal(number, signal.SIG_DFL)  # a second one does not wait
+    raise Terminated
 
 
 def _is_ours(entry: EntryPoint) -> bool:
@@ -123,6 +151,8 @@ def _stand_in(entry: EntryPoint, error: Exception) -> click.Command:
 
 def _ended(error: BaseException, entry: EntryPoint | None) -> Ended:
     """What the user reads about `error`, and the exit code."""
+    if isinstance(error, Terminated):
+        return Ended("Terminated", 143)
     if isinstance(error, KeyboardInterrupt):
         return Ended("Interrupted", 130)
     if isinstance(error, InputError):

@@ -58,6 +58,14 @@ def interrupted():
     signal.pause()
 
 @command
+def terminated():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pause()
+    finally:
+        click.echo("what it had started has ended")
+
+@command
 def lazy():
     import no_such_package.part
 
@@ -117,6 +125,12 @@ def cetnet(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_an_end_is_one_line_and_a_code(site: Path, command: str, code: int, line: str) -> None:
     done = cetnet(site, "plugin", command)
     assert (done.returncode, done.stdout, done.stderr) == (code, "", line)
+
+
+def test_what_a_terminated_command_has_started_is_ended(site: Path) -> None:
+    done = cetnet(site, "plugin", "terminated")
+    assert (done.returncode, done.stderr) == (143, "Terminated\n")
+    assert done.stdout == "what it had started has ended\n"
 
 
 def test_success_is_silent_on_standard_error(site: Path) -> None:

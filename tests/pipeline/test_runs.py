@@ -116,7 +116,15 @@ def again(fresh: Any, fresh_scores: Any, run_in: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def restored(again: Any, run_in: Any) -> Any:
+def from_elsewhere(again: Any, run_in: Any) -> Any:
+    """Nothing has changed but the working directory, from which the paths are relative now."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(again.folder)
+        return run_in(Path())
+
+
+@pytest.fixture(scope="module")
+def restored(again: Any, from_elsewhere: Any, run_in: Any) -> Any:
     """Nothing has changed but that the pushed versions were moved away."""
     again.serving.rename(again.output / "moved")
     return run_in(again.folder)
@@ -212,6 +220,15 @@ def test_a_second_run_takes_all_from_the_cache_and_pushes_nothing(fresh: Any, ag
     assert again.metrics == fresh.metrics and again.versions == fresh.versions
     assert f"pushed to {again.serving / again.versions[0]}" in again.stdout.replace("\n", "")
     assert "Warning" not in again.stdout.partition("all together")[2]
+
+
+def test_a_run_from_another_working_directory_takes_all_from_the_cache(
+    again: Any, from_elsewhere: Any
+) -> None:
+    assert from_elsewhere.exit_code == 0, from_elsewhere.stdout + from_elsewhere.stderr
+    assert from_elsewhere.states == again.states
+    assert (from_elsewhere.metrics, from_elsewhere.versions) == (again.metrics, again.versions)
+    assert f"pushed to run/serving/clicks/{again.versions[0]}" in from_elsewhere.stdout
 
 
 def test_a_version_that_is_gone_is_pushed_again_from_the_cache(again: Any, restored: Any) -> None:

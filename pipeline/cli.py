@@ -73,6 +73,9 @@ def run_and_show(
 
         check_members(model_spec, model_text, model_name, spec)
         show_unused(console, unused)
+        for said in (output / "metrics.json", output / "report.html"):
+            if said.is_file():
+                said.unlink()  # of the run before: where this one is refused or stopped, it would be taken for its word
         with ComponentProgress(console, "Loading TFX") as progress:
             from pipeline.gates import Gates
             from pipeline.local_run import run_pipeline

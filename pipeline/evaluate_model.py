@@ -1,5 +1,6 @@
 """Measures a pushed model on the rows of a data spec, with TFMA and the figures that the pipeline's Evaluator has."""
 
+import gc
 import json
 import tempfile
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any
 import apache_beam as beam
 import tensorflow_model_analysis as tfma
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.utils.shared import Shared
 
 from cetnet_keras.errors import InputError
 from cetnet_keras.spec import DataSpec
@@ -110,6 +112,21 @@ def _measure(spec: DataSpec, members: list[str], version: Path, examples: Path, 
         extractors=custom_extractors(model, config, None),
         pipeline_options=_options(),
     )
+    _let_go_of_models()
+
+
+class _Nothing:
+    """An object that Beam can keep in a model's place."""
+
+
+def _let_go_of_models() -> None:
+    """Has the models of TFMA end now.
+
+    Beam keeps the object that was shared last until the process ends. A model that ends then, when half of TensorFlow's
+    modules are gone, prints a traceback for each of its functions.
+    """
+    Shared().acquire(_Nothing)  # what is shared last takes the place of what was before
+    gc.collect()  # a model's functions and their graphs hold each other
 
 
 def _options() -> PipelineOptions:

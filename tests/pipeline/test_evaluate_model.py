@@ -1,6 +1,8 @@
 """`cetnet evaluate`: a pushed model measured once more says what its run said; what does not fit is one clear error."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,13 @@ def test_the_test_split_has_the_figures_of_the_run(first_run: Any, run_cetnet: A
 
 def _numbers(part: dict[str, Any]) -> dict[str, float]:
     return {key: value for key, value in part.items() if key != "values" and value is not None}
+
+
+def test_a_process_that_measures_a_model_ends_without_a_word(first_run: Any) -> None:
+    files = ["--data", first_run.folder / "data.yaml", "--model", first_run.serving]
+    cetnet = [sys.executable, "-m", "cetnet_keras.cli", "evaluate", *map(str, files)]
+    ended = subprocess.run(cetnet, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, ""), ended.stdout
 
 
 def test_another_split_is_measured_with_a_version_named(first_run: Any, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ members:
   - {type: din, hidden: [8]}
 training: {batch_size: 64}
 """
+SAID = {"metrics.json", "report.html"}  # what a run says of itself
 
 
 @pytest.fixture
@@ -44,6 +45,21 @@ def output(first_run: Any) -> Iterator[Path]:
     after = contents(first_run.output)
     assert {path: after.get(path) for path in before} == before
     assert {"metrics.json", f"serving/clicks/{first_run.versions[0]}/saved_model.pb"} <= set(before)
+
+
+@pytest.fixture
+def begun(first_run: Any) -> Iterator[Path]:
+    """DIR of an earlier run, where another begins: what the earlier one said of itself is gone, and nothing else."""
+    said = {name: (first_run.output / name).read_bytes() for name in SAID}
+    before = contents(first_run.output)
+    yield first_run.output
+    after = contents(first_run.output)
+    for name, content in said.items():
+        (first_run.output / name).write_bytes(content)  # for the other tests
+    assert not SAID & set(after), "they would be taken for those of the run that was refused"
+    assert {path: after.get(path) for path in before if path not in SAID} == {
+        path: digest for path, digest in before.items() if path not in SAID
+    }
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -228,14 +244,14 @@ IN_ROWS: dict[str, tuple[Callable[[Path], None], str]] = {
 
 @pytest.mark.parametrize("case", IN_ROWS)
 def test_what_is_found_in_a_row_names_file_line_and_row(
-    folder: Path, output: Path, run_cetnet: Any, case: str
+    folder: Path, begun: Path, run_cetnet: Any, case: str
 ) -> None:
     spoil, words = IN_ROWS[case]
     spoil(folder)
-    error = refusal(run_cetnet, folder, output)
+    error = refusal(run_cetnet, folder, begun)
     number = int(words.split()[1].rstrip(":"))
     assert error.startswith(f"Error: {folder / 'clicks.csv'}:{number + 1}: {words}"), error
-    assert "Traceback" in (output / "log.txt").read_text(encoding="utf-8", errors="replace")
+    assert "Traceback" in (begun / "log.txt").read_text(encoding="utf-8", errors="replace")
 
 
 def test_columns_that_nothing_uses_are_named_once_and_do_no_harm(folder: Path, run_cetnet: Any) -> None:

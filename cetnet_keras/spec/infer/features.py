@@ -19,7 +19,7 @@ from cetnet_keras.spec.features import (
 from cetnet_keras.spec.infer.kinds import Kind, LeftOut, Single
 from cetnet_keras.spec.infer.lists import Tokens, alignments, owners
 from cetnet_keras.spec.infer.names import says_class
-from cetnet_keras.spec.infer.numbers import Number, is_whole
+from cetnet_keras.spec.infer.numbers import MANY_WHOLE, Number, is_whole
 from cetnet_keras.spec.infer.roles import find_roles
 from cetnet_keras.spec.infer.table import Column, Table
 from cetnet_keras.spec.infer.times import Time
@@ -99,7 +99,7 @@ def _feature(column: Column, kind: Kind, role: Role, vocabularies: _Vocabularies
         return _several(kind, role, vocabularies.of(column.name, kind.counts), align)
     vocabulary, why = vocabularies.of(column.name, column.counts)
     values = f"{column.distinct:,} values" + (f", {column.empty:,} cells empty" if column.empty else "")
-    if is_whole(column) and column.distinct >= 10 and not says_class(column.name):
+    if is_whole(column) and column.distinct >= MANY_WHOLE and not says_class(column.name):
         why += "; whole numbers may be ids, {type: numeric} if they are amounts"
     return CategoricalFeature(type="categorical", role=role, **vocabulary), values + why
 

@@ -7,13 +7,15 @@ from pathlib import Path
 from cetnet_keras.errors import InputError
 from cetnet_keras.spec.data_spec import CsvFormat, DataSpec
 from cetnet_keras.spec.document import printable
+from cetnet_keras.spec.infer.doubts import find_doubts
 from cetnet_keras.spec.infer.features import build_features
 from cetnet_keras.spec.infer.files import Source, by_split, data_name
-from cetnet_keras.spec.infer.kinds import Single, find_kinds, left_out, times_of
+from cetnet_keras.spec.infer.kinds import Single, find_kinds, left_out, taken_for_ids, times_of
 from cetnet_keras.spec.infer.label import find_label
 from cetnet_keras.spec.infer.roles import find_group
 from cetnet_keras.spec.infer.splits import guess_splits
 from cetnet_keras.spec.infer.table import Table, listed
+from cetnet_keras.spec.splits import RowSplits
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,11 @@ def guess_spec(table: Table, sources: Sequence[Source], base: Path, wanted_label
         features={name: feature for name, (feature, _) in features.items()},
         splits=splits,
     )
+    doubts = find_doubts(taken_for_ids(kinds, table))
+    unread = next((name for name, doubt in doubts.items() if doubt.is_time), None)
+    if unread is not None and isinstance(splits, RowSplits) and splits.by == "hash":
+        why += f". It mixes the times: {{by: time, column: {unread}}} would not, once each row has one that is read"
     keys = {"label": label.reason, "group": group.reason, "splits": why}
     reasons = {name: left[name].reason if name in left else features[name][1] for name in kinds}
+    reasons |= {name: f"{reasons[name]}. But {doubt.text}" for name, doubt in doubts.items()}
     return Guess(spec, keys, reasons)

@@ -22,6 +22,7 @@ class LeftOut(NamedTuple):
 
     reason: str
     is_row_id: bool = False
+    has_only_ids: bool = False  # another in each row
 
 
 class Single(NamedTuple):
@@ -104,13 +105,22 @@ def _row_id(column: Column) -> LeftOut:
     reason = "another in each row of the sample, so nothing can be learnt from it"
     named = one_of(column.name, ROW_IDS) or words(column.name)[-1] in ("id", "uuid", "key")
     if named and column.name not in OUTPUTS and not column.name.startswith("ctr_"):
-        return LeftOut(f"{reason}; `id` carries it to the predictions", is_row_id=True)
-    return LeftOut(reason)
+        return LeftOut(f"{reason}; `id` carries it to the predictions", is_row_id=True, has_only_ids=True)
+    return LeftOut(reason, has_only_ids=True)
 
 
 def left_out(kinds: dict[str, Kind]) -> dict[str, LeftOut]:
     """The columns that are no features."""
     return {name: kind for name, kind in kinds.items() if isinstance(kind, LeftOut)}
+
+
+def taken_for_ids(kinds: dict[str, Kind], table: Table) -> list[Column]:
+    """The columns in which no number and no time was seen."""
+    return [
+        table[name]
+        for name, kind in kinds.items()
+        if isinstance(kind, Single | Tokens) or (isinstance(kind, LeftOut) and kind.has_only_ids)
+    ]
 
 
 def times_of(kinds: dict[str, Kind], table: Table) -> list[Time]:

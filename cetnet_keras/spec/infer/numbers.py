@@ -11,7 +11,8 @@ _NUMBER = re.compile(r"-?((0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,3})?|\.[0-
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,8})(\.0+)?")  # longer ones are ids, or hashes
 _FRACTION = re.compile(r".*\.0*[1-9][0-9]*.*")
 _LARGEST = 3e38  # of a float32, nearly
-_FEW = 10  # values of a class
+MANY_WHOLE = 10
+"""Values that whole numbers need before they may be amounts."""
 _MANY = 50  # values that a count without a telling name needs
 
 
@@ -53,7 +54,7 @@ def _number(column: Column) -> Number | None:
         or column.declared in ("text", "boolean", "time", "other")
     ):
         return None
-    if not all(map(_fits, column.counts)) or says_class(column.name):
+    if not all(map(fits, column.counts)) or says_class(column.name):
         return None
     if column.declared == "number":
         return Number(_is_skewed(column), "numbers by the schema of the file")
@@ -62,14 +63,15 @@ def _number(column: Column) -> Number | None:
         return Number(_is_skewed(column), f"decimals such as {fractions[0]}")
     if not is_whole(column):
         return None
-    if says_number(column.name) and column.distinct >= _FEW:
+    if says_number(column.name) and column.distinct >= MANY_WHOLE:
         return Number(
             _is_skewed(column), f"{column.distinct:,} whole numbers, and a name that says a quantity"
         )
     return _count(column)
 
 
-def _fits(cell: str) -> bool:
+def fits(cell: str) -> bool:
+    """Whether a cell is written as numbers are, and not as ids."""
     return len(cell) < 40 and _NUMBER.fullmatch(cell) is not None and abs(float(cell)) < _LARGEST
 
 

@@ -5,6 +5,7 @@ from collections.abc import Container, Sequence
 from typing import NamedTuple
 
 from cetnet_keras.spec.features import Role
+from cetnet_keras.spec.infer.doubts import frequent_words
 from cetnet_keras.spec.infer.names import USERS, item_word, place_word, rank, says_history, user_word
 from cetnet_keras.spec.infer.table import Column, Table
 
@@ -32,9 +33,10 @@ def find_group(table: Table, label: str) -> Group:
         else:
             mixed = _share_in_mixed_groups(column, table[label])
             where = "" if table.whole else " of the sample"
-            return Group(
-                column.name, f"the name says who looks; {mixed:.0%} of the rows{where} count for gAUC"
-            )
+            reason = f"the name says who looks; {mixed:.0%} of the rows{where} count for gAUC"
+            if words := frequent_words(column):
+                reason += f"; {words} of the rows, is ranked as one {column.name}: empty such cells, then it is none"
+            return Group(column.name, reason)
     reason = "; ".join(declined) or "no column has the name of a user or session"
     return Group(None, f"no group: {reason}. With one, gAUC says how well the rows of each are ranked")
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import NamedTuple
 
 from cetnet_keras.spec.infer.names import says_time
@@ -38,20 +39,22 @@ def find_time(column: Column) -> Time | None:
         return None
     if column.declared == "time":
         return Time(column, "iso", _has_hour(column), "a date or time by the schema of the file")
-    if _all(column, _is_iso):
-        return Time(column, "iso", _has_hour(column), f"dates or times such as {next(iter(column.counts))}")
-    if not says_time(column.name) or not _all(column, _is_whole):
-        return None
-    example = next(iter(column.counts))
-    for layout, length in _DIGITS.items():
-        if _all(column, lambda cell, layout=layout, length=length: _is_digits(cell, layout, length)):  # type: ignore[misc]
-            return Time(column, layout, "%H" in layout, f"named as a time, with digits such as {example}")
-    for unit, lengths in _EPOCHS.items():
-        if _all(column, lambda cell, lengths=lengths: len(cell) in lengths and cell[0] != "0"):  # type: ignore[misc]
-            return Time(column, unit, True, f"named as a time, {unit} since 1970 such as {example}")
-    if column.distinct >= _MANY and _all(column, lambda cell: len(cell) < 19):
+    named = says_time(column.name)
+    for layout, reads in LAYOUTS.items():
+        if (named or layout == "iso") and _all(column, reads):
+            return _time(column, layout)
+    if named and column.distinct >= _MANY and _all(column, lambda cell: _is_whole(cell) and len(cell) < 19):
         return Time(column, None, False, "named as a time, whole numbers that are no date")
     return None
+
+
+def _time(column: Column, layout: str) -> Time:
+    example = next(iter(column.counts))
+    if layout == "iso":
+        return Time(column, layout, _has_hour(column), f"dates or times such as {example}")
+    if layout in _DIGITS:
+        return Time(column, layout, "%H" in layout, f"named as a time, with digits such as {example}")
+    return Time(column, layout, True, f"named as a time, {layout} since 1970 such as {example}")
 
 
 def cuts_rows(column: Column) -> bool:
@@ -82,10 +85,26 @@ def _is_iso(cell: str) -> bool:
 
 
 def _is_digits(cell: str, layout: str, length: int) -> bool:
-    if len(cell) != length or (layout.startswith("%Y") and not "1970" <= cell[:4] <= "2099"):
+    if (
+        len(cell) != length
+        or not _is_whole(cell)
+        or (layout.startswith("%Y") and not "1970" <= cell[:4] <= "2099")
+    ):
         return False
     try:
         datetime.strptime(cell, layout)
     except ValueError:
         return False
     return True
+
+
+def _is_epoch(cell: str, lengths: tuple[int, ...]) -> bool:
+    return len(cell) in lengths and _is_whole(cell) and cell[0] != "0"
+
+
+LAYOUTS: dict[str, Callable[[str], bool]] = {
+    "iso": _is_iso,
+    **{layout: partial(_is_digits, layout=layout, length=length) for layout, length in _DIGITS.items()},
+    **{unit: partial(_is_epoch, lengths=lengths) for unit, lengths in _EPOCHS.items()},
+}
+"""Whether a cell is a time of each format, the likeliest first."""

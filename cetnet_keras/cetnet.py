@@ -309,7 +309,7 @@ class CETNet(OwnLossModel):
     def _checked(self, batch: FeatureBatch, *others: tf.Operation | None) -> FeatureBatch:
         """The batch, of which nothing is read before these checks and those of its ids and numbers."""
         ids = check_ids(self.spec, self.vocabulary_sizes, batch)
-        with tf.control_dependencies([ids, check_numbers(self.spec, batch), *others]):
+        with tf.control_dependencies([ids, check_numbers(self.spec, batch, self.compute_dtype), *others]):
             return {key: tf.identity(value) for key, value in batch.items()}
 
     @property

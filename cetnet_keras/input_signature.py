@@ -118,11 +118,12 @@ def check_ids(
     )
 
 
-def check_numbers(spec: DataSpec, batch: FeatureBatch) -> tf.Operation | None:
+def check_numbers(spec: DataSpec, batch: FeatureBatch, dtype: str) -> tf.Operation | None:
     """An op that fails where a number is NaN or infinite: it would spoil the statistics of batch norms for good.
 
     Args:
         batch: with the keys of the spec.
+        dtype: that a model computes in; a number may be too large for float16.
 
     Returns:
         the op, which raises InvalidArgumentError and names the keys; None where ops run at once.
@@ -130,8 +131,9 @@ def check_numbers(spec: DataSpec, batch: FeatureBatch) -> tf.Operation | None:
     names = dense_names(spec)
     if not names:
         return tf.no_op()
-    bad = ~tf.stack([tf.reduce_all(tf.math.is_finite(tf.cast(batch[name], tf.float32))) for name in names])
-    cure = f"give 0, and {missing_key('NAME')} 1, where one is missing; not finite:"
+    bad = ~tf.stack([tf.reduce_all(tf.math.is_finite(tf.cast(batch[name], dtype))) for name in names])
+    scale = ", scale what is above 65504, the largest of float16" if dtype == "float16" else ""
+    cure = f"give 0, and {missing_key('NAME')} 1, where one is missing{scale}; not finite:"
     return tf.debugging.Assert(
         ~tf.reduce_any(bad), [f"{NUMBERS_CHECK}; {cure}", tf.boolean_mask(list(names), bad)], summarize=-1
     )

@@ -26,7 +26,7 @@ def one_member(model: CETNet, name: str) -> CETNet:
         model.spec,
         model.vocabulary_sizes,
         [model.member_specs[place]],
-        fusion={"type": "logit_mean"},
+        fusion={"type": "logit_mean", "detach_members": True},
         dtype=model.dtype_policy,
     )
     if model.table_dtype != "float32":

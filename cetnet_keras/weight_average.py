@@ -34,15 +34,16 @@ class WeightAverage(tf.keras.callbacks.Callback):
         self.on_train_begin()
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self._step = self._seen = 0
+        self._step = self._seen = self._before = 0
         self._in_epoch = self._looked = False  # looked: in this epoch
         self._average: list[np.ndarray] = []
         self._latest: list[np.ndarray] | None = None  # while the average is in the model
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self._step += 1
-        if self._step % self._every == 0:
+        done = self._before + batch + 1  # Keras asks once for `steps_per_execution` steps
+        if done // self._every > self._step // self._every:
             self._look()
+        self._step = done
 
     def _look(self) -> None:
         latest = self._values()
@@ -70,7 +71,7 @@ class WeightAverage(tf.keras.callbacks.Callback):
         self._assign(self._average)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._in_epoch, self._looked = True, False
+        self._in_epoch, self._looked, self._before = True, False, self._step
         if self._latest is not None:
             self._assign(self._latest)
             self._latest = None

@@ -124,7 +124,7 @@ class DinMember(Member):
     Output embedding:
         the last layer of the MLP.
     Raises:
-        ValueError: a spec without a sequence.
+        ValueError: a spec without a sequence that a candidate is about.
     """
 
     def __init__(

@@ -205,7 +205,7 @@ class DminMember(Member):
     Output embedding:
         the last layer of the MLP.
     Raises:
-        ValueError: a spec without a sequence, a width that `heads` does not divide.
+        ValueError: a spec without a sequence that a candidate is about, a width that `heads` does not divide.
     """
 
     def __init__(
@@ -220,6 +220,8 @@ class DminMember(Member):
         super().__init__(*args, **kwargs)
         self.hidden, self.heads, self.position_dim = tuple(hidden), heads, position_dim
         self.attention_hidden = tuple(attention_hidden)
+        if position_dim < 0:
+            raise ValueError(f"`position_dim` must be 0 or more. Received: position_dim={position_dim!r}")
         self._behaviours = read_behaviours(self.spec, "dmin")
         for behaviour in self._behaviours:
             if behaviour.candidates:

@@ -119,7 +119,8 @@ class FinalMlpMember(Member):
     Output embedding:
         [first stream | second stream].
     Raises:
-        ValueError: a context that is no such feature, widths that `heads` does not divide, a `projection`.
+        ValueError: a context that is no such feature, is there twice or that no gate looks at, widths that `heads` does
+            not divide, a `projection`.
     """
 
     def __init__(
@@ -168,6 +169,11 @@ class FinalMlpMember(Member):
         if wrong:
             known = f"categorical features with a vocabulary of their own: {', '.join(own)}"
             raise ValueError(f"`{option}` must name {known}. Received: {wrong[0]!r}")
+        if len(set(names)) < len(names):
+            again = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"`{option}` must name each feature once. Received: {again!r} twice")
+        if names and not self.selection:
+            raise ValueError(f"`{option}` is what a gate looks at, and with `selection: false` there is none")
         if not names:
             return None
         spec = self.spec.model_copy(update={"features": {name: self.spec.features[name] for name in names}})

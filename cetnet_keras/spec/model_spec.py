@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from cetnet_keras.spec.base import Count, LocatedError, SpecModel
+from cetnet_keras.spec.document import shown
 
 TAKEN_NAMES = ("fused", "collaboration", "calibration")  # the losses that stand beside those of the members
 _OWN_WEIGHTS = ("mean", "logit_mean", "gate")  # the fusions that do not weigh by confidence
@@ -88,6 +89,17 @@ class FusionSpec(SpecModel):
     detach_members: bool = Field(
         default=False, description="whether the fused prediction's loss moves the fusion alone and no member"
     )
+
+    @model_validator(mode="after")
+    def _what_is_set_is_used(self) -> "FusionSpec":
+        for key, unset in (("temperature", 1), ("gradient_stop", True)):
+            if self.type in _OWN_WEIGHTS and getattr(self, key) != unset:
+                found = (
+                    f"found {shown(getattr(self, key))}, but fusion {self.type} does not weigh by confidence"
+                )
+                cure = "leave it out, or take `type` paper, sum, mixture or logit_mixture"
+                raise LocatedError((key,), f"{found}; {cure}")
+        return self
 
     @model_validator(mode="after")
     def _what_is_learned_is_used(self) -> "FusionSpec":
@@ -224,8 +236,8 @@ class ModelSpec(SpecModel):
     members: list[MemberSpec] | None = Field(
         default=None,
         min_length=1,
-        description="default: din and finalmlp where the data has a sequence, else finalmlp and dcnv2, with `batch_norm` "
-        "and `embedding_stddev: 0.0001`",
+        description="default: din and finalmlp where a sequence has the vocabulary of a candidate, else finalmlp and "
+        "dcnv2, with `batch_norm` and `embedding_stddev: 0.0001`",
     )
     fusion: FusionSpec = Field(default_factory=FusionSpec, description="how members become one CTR")
     collaboration: CollaborationSpec = Field(

@@ -23,7 +23,10 @@ def test_default_members_follow_the_spec(spec: DataSpec, make_spec: Callable[...
     def types(spec: DataSpec) -> list[str]:
         return [member.type for member in default_members(spec)]
 
-    assert types(spec) == types(make_spec({"seen": {"type": "sequence"}})) == ["din", "finalmlp"]
+    seen = {"seen": {"type": "sequence", "vocabulary": "item"}}
+    assert types(spec) == ["din", "finalmlp"]
+    assert types(make_spec(seen | {"item": {"type": "categorical", "role": "candidate"}})) == types(spec)
+    assert types(make_spec(seen | {"item": {"type": "categorical"}})) == ["finalmlp", "dcnv2"]
     assert types(make_spec({"age": {"type": "numeric"}})) == ["finalmlp", "dcnv2"]
     for member in default_members(spec):
         assert member.options == {"batch_norm": True, "embedding_stddev": 0.0001}
@@ -194,6 +197,19 @@ def test_a_member_taken_out_of_an_ensemble_says_what_it_said_there(
         assert alone.count_params() < ensemble.count_params()
     with pytest.raises(ValueError, match=r"must be one of din, dhen, dcnv2. Received: 'mlp'"):
         one_member(ensemble, "mlp")
+
+
+def test_a_member_that_is_taken_out_goes_on_with_its_own_loss(
+    spec: DataSpec, sizes: dict[str, int], batch: Batch, label: np.ndarray
+) -> None:
+    alone = one_member(CETNet(spec, sizes, [TINY_DCN, TINY_DCN | {"name": "other"}]), "dcnv2")
+    with tf.GradientTape(persistent=True) as tape:
+        loss = alone.compute_loss((batch, label))
+        logit = alone.predict_logits(batch).member_logit[:, 0]
+        own = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(label, logit))
+    weights = [variable for variable in alone.trainable_variables if "embeddings" not in variable.name]
+    for found, expected in zip(tape.gradient(loss, weights), tape.gradient(own, weights), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_what_a_members_layer_adds_to_the_loss_may_be_of_half_precision(

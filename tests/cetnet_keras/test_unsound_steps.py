@@ -46,6 +46,16 @@ def test_an_unsound_step_moves_the_statistics_of_a_batch_norm_at_most(
     assert all("moving_" in name for name in moved) and bool(moved) == statistics_move
 
 
+def test_a_number_that_half_precision_does_not_have_is_named(
+    spec: DataSpec, sizes: dict[str, int], batch: dict[str, Any], tiny_members: list[dict[str, Any]]
+) -> None:
+    large = batch | {"age": np.full(3, 1e5, np.float32)}
+    said = r"scale what is above 65504, the largest of float16; not finite:(?s:.*)\bage\b"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=said):
+        CETNet(spec, sizes, [tiny_members[2]], dtype="mixed_float16").predict(large, verbose=0)
+    assert np.isfinite(CETNet(spec, sizes, [tiny_members[2]]).predict(large, verbose=0)["ctr"]).all()
+
+
 @pytest.mark.parametrize("eager", [True, False])
 @pytest.mark.parametrize("member", [0, 1, 2])
 @pytest.mark.parametrize("fusion", [{"type": "paper"}, {"type": "logit_mixture", "detach_members": True}])

@@ -84,15 +84,19 @@ def test_training_goes_on_from_the_latest_weights_and_ends_with_the_average(
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize(("steps_at_once", "looks"), [(1, 100), (3, 100), (10, 30)])
 def test_an_epoch_is_looked_at_a_hundred_times_however_long(
-    spec: DataSpec, sizes: dict[str, int], make_batch: Callable[..., Batch]
+    steps_at_once: int, looks: int, spec: DataSpec, sizes: dict[str, int]
 ) -> None:
+    """With `steps_per_execution` Keras names the last step of each execution."""
     model = CETNet(spec, sizes, [{"type": "mlp", "embedding_dim": 2, "hidden": [2]}])
     average = WeightAverage(300)
     average.set_model(model)
-    for step in range(300):
-        average.on_train_batch_end(step)
-    assert average._seen == 100
+    for epoch in range(2):
+        average.on_epoch_begin(epoch)
+        for last in range(steps_at_once - 1, 300, steps_at_once):
+            average.on_train_batch_end(last)
+        assert average._seen == (epoch + 1) * looks
 
 
 def test_epochs_shorter_than_was_said_are_looked_at_when_they_end(

@@ -139,6 +139,8 @@ def test_context_tables_are_saved_and_learn(make_spec: Callable[..., DataSpec], 
             "`context` must name categorical features .*: user, item. Received: 'items'",
         ),
         ({"second_context": ["age"]}, "`second_context` must name .* Received: 'age'"),
+        ({"context": ["user", "user"]}, "`context` must name each feature once. Received: 'user' twice"),
+        ({"context": ["user"], "selection": False}, "`context` is what a gate looks at, and with `selection"),
         ({"projection": [4]}, r"a readout of its own: leave `projection` out. Received: projection=\[4\]"),
     ],
 )

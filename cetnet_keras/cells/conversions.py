@@ -80,13 +80,16 @@ def conversion_of(feature: object, of_examples: bool = False) -> Conversion:
     if isinstance(feature, TimestampFeature):
         return _of_timestamp(feature)
     if isinstance(feature, VectorFeature):
-        numbers = (
-            f"{feature.dimension} finite numbers, separated by {feature.separator!r} where they are one text"
-        )
-        return Conversion(partial(_vectors, feature.dimension, feature.separator), f"{numbers}, or nothing")
+        return vector(feature.dimension, feature.separator)
     if isinstance(feature, SequenceFeature | BagFeature):
         return _of_tokens(feature, of_examples)
     raise TypeError(f"a feature of type {type(feature).__name__} is no column")
+
+
+def vector(dimension: int, separator: str) -> Conversion:
+    """The conversion of a column of `dimension` numbers a row, a list or a text that `separator` divides."""
+    numbers = f"{dimension} finite numbers, separated by {separator!r} where they are one text"
+    return Conversion(partial(_vectors, dimension, separator), f"{numbers}, or nothing")
 
 
 def _of_timestamp(feature: TimestampFeature) -> Conversion:
@@ -105,10 +108,7 @@ def a_date(layout: str | None) -> str:
 def _of_tokens(feature: SequenceFeature | BagFeature, of_examples: bool) -> Conversion:
     whole = feature.dtype == "int64"
     if feature.separator is None:
-        expected = (
-            "a list of whole numbers" if whole else "a list of text, or of whole numbers that are exact"
-        )
-        return Conversion(_whole_lists if whole else _text_lists, expected)
+        return WHOLE_LIST if whole else TEXT_LIST
     parse = partial(_joined, feature.separator, whole, of_examples)
     if whole:
         return Conversion(parse, "whole numbers such as 7 between its separators, or an empty cell")
@@ -182,3 +182,7 @@ def _lists(lengths: np.ndarray, values: pa.Array, missing: np.ndarray | None = N
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     absent = None if missing is None or not missing.any() else np.append(missing, False)
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32(), mask=absent), values)
+
+
+TEXT_LIST = Conversion(_text_lists, "a list of text, or of whole numbers that are exact")
+WHOLE_LIST = Conversion(_whole_lists, "a list of whole numbers")

@@ -107,9 +107,9 @@ def predict(
 
     signature = "explain" if explain else DEFAULT_SIGNATURE
     with quiet() as console, ExitStack() as stack:
-        is_parquet = _is_parquet(rows, output)
+        kind = _format(rows, output, ("CSV", "Parquet"))
         spec = _data_spec(data)
-        if is_parquet:
+        if kind == "Parquet":
             from serving.parquet_rows import ParquetRows, add_to_parquet
 
             if delimiter is not None:
@@ -177,8 +177,7 @@ def rank(
     from serving.csv_rows import CsvRows
 
     with quiet() as console, ExitStack() as stack:
-        if _is_parquet(candidates, output):
-            raise InputError(f"{candidates}: found Parquet by its name, expected CSV; write it as CSV")
+        _format(candidates, output, ("CSV",))
         source = stack.enter_context(CsvRows(candidates, _dialect(None, delimiter)))
         client = stack.enter_context(_client(target, model, name, timeout))
         file = stack.enter_context(_replaced(output, "w")) if output else console.file
@@ -187,18 +186,21 @@ def rank(
         click.echo(f"{output}: {count} rows", err=True)
 
 
-def _is_parquet(rows: Path, output: Path | None) -> bool:
-    """Whether rows are Parquet and not CSV, by the names of both files. Raises InputError where these differ."""
+def _format(rows: Path, output: Path | None, known: Sequence[str]) -> str:
+    """The format of rows, by their name. Raises InputError where it is none of `known`, or not that of the output."""
     from cetnet_keras.formats import format_of
 
     kind = format_of(rows.name)
-    if kind == "TFRecord":
-        raise InputError(f"{rows}: found {kind} by its name, expected CSV or Parquet; write the rows as one")
+    if kind not in known:
+        expected = " or ".join(known)
+        raise InputError(
+            f"{rows}: found {kind} by its name, expected {expected}; write the rows as {expected}"
+        )
     if output is not None and format_of(output.name) != kind:
         found = f"found another format by its name than {rows}, whose rows are written as {kind}"
         cure = "a name that ends in .parquet" if kind == "Parquet" else "a name such as scored.csv"
         raise InputError(f"{output}: {found}; give --output {cure}")
-    return kind == "Parquet"
+    return kind
 
 
 def _data_spec(path: Path | None) -> DataSpec | None:

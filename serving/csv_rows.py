@@ -105,7 +105,7 @@ class CsvRows:
         places: dict[str, tuple[int, int]] = {}
         for name, count in names:
             if name in places:
-                found = f"the header names column {name} twice; rename one of both"
+                found = f"the header names column {name or repr(name)} twice; rename one of both"
                 raise InputError(f"{self.path}: {found}; {NO_HEADER}")
             places[name] = len(columns), count
             columns += [name] if count == 1 else [f"{name}[{cell}]" for cell in range(1, count + 1)]

@@ -63,6 +63,7 @@ setup(
     python_requires=">=3.10,<3.14",
     packages=[  # kubeflow itself is a namespace: the SDK of that name has the __init__.py, and ours would overwrite it
         "cetnet_keras",
+        "cetnet_keras.cells",
         "cetnet_keras.doctor",
         "cetnet_keras.members",
         "cetnet_keras.spec",

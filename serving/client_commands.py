@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import gzip
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -12,13 +13,26 @@ import click
 from cetnet_keras.errors import InputError
 
 if TYPE_CHECKING:
+    from cetnet_keras.spec import CsvFormat, DataSpec
     from serving.blocking_client import Client
-    from serving.rows import CsvRows
+    from serving.csv_rows import CsvRows, Row
+    from serving.tables import Table
 
 
-def _model_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of both commands: which model, and where the answer goes."""
+def _options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of both commands: how the rows are written, which model, and where the answer goes."""
     options = [
+        click.option(
+            "--delimiter",
+            metavar="CHARACTER",
+            help="What stands between two cells of a CSV file; '\\t' is a tab.  [default: that of --data, else ,]",
+        ),
+        click.option(
+            "--prefix",
+            default="",
+            metavar="TEXT",
+            help="Put before the names of the columns that are added, for rows that have a `ctr` already.",
+        ),
         click.option(
             "--target",
             metavar="HOST:PORT",
@@ -49,13 +63,23 @@ def _model_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command(short_help="Add the predicted CTR to the rows of a CSV or Parquet file.")
 @click.argument("rows", metavar="ROWS.CSV", type=click.Path(path_type=Path))
-@_model_options
+@click.option(
+    "--data",
+    metavar="DATA.YAML",
+    type=click.Path(path_type=Path),
+    help="What the columns mean: needed where the rows have no header line, and for lists and times that "
+    "the model takes as text or whole numbers.",
+)
+@_options
 @click.option("--explain", is_flag=True, help="Add each member's CTR, fusion weight and confidence.")
 @click.option(
     "--batch-size", default=1024, show_default=True, type=click.IntRange(1), help="Rows in a request."
 )
 def predict(
     rows: Path,
+    data: Path | None,
+    delimiter: str | None,
+    prefix: str,
     target: str | None,
     model: Path | None,
     name: str | None,
@@ -67,12 +91,14 @@ def predict(
     """Adds a column `ctr` to the rows of a CSV file, and with --explain the members' view.
 
     Asks a running server (--target) or loads the model itself (--model). A target without http:// or grpc://
-    is asked which of both it speaks. The model says which columns it takes and of which type; others pass
-    through untouched. Rows of a file called *.parquet are written as Parquet to --output.
+    is asked which of both it speaks. The model says which columns it takes and of which type, or the data spec
+    that it was trained with (--data); others pass through untouched. CSV may be compressed with gzip, and is
+    written with a header line. Rows of a file called *.parquet or *.pq are written as Parquet to --output.
 
     \b
     Example:
       cetnet predict rows.csv --target localhost:8500
+      cetnet predict rows.tsv.gz --data data.yaml --target localhost:8500 --output scored.tsv.gz
       cetnet predict rows.csv --target http://localhost:8501 --name movielens_100k --explain
       cetnet predict rows.csv --model runs/movielens_100k/serving/movielens_100k --output scored.csv
     """
@@ -81,22 +107,26 @@ def predict(
 
     signature = "explain" if explain else DEFAULT_SIGNATURE
     with quiet() as console, ExitStack() as stack:
-        if rows.suffix == ".parquet":
+        kind = _format(rows, output, ("CSV", "Parquet"))
+        spec = _data_spec(data)
+        if kind == "Parquet":
             from serving.parquet_rows import ParquetRows, add_to_parquet
 
+            if delimiter is not None:
+                raise InputError(f"{rows}: found --delimiter, but a Parquet file has none; leave it out")
             parquet = stack.enter_context(ParquetRows(rows))
             if output is None:
                 raise InputError(f"{rows}: name a file for the rows and their predictions with --output")
             client = stack.enter_context(_client(target, model, name, timeout))
             file = stack.enter_context(_replaced(output, "wb"))
-            count = add_to_parquet(parquet, client, file, signature, batch_size)
+            count = add_to_parquet(parquet, client, file, signature, batch_size, spec, prefix)
         else:
-            from serving.rows import CsvRows
+            from serving.csv_rows import CsvRows
 
-            source = stack.enter_context(CsvRows(rows))
+            source = stack.enter_context(CsvRows(rows, _dialect(spec, delimiter)))
             client = stack.enter_context(_client(target, model, name, timeout))
             file = stack.enter_context(_replaced(output, "w")) if output else console.file
-            count = _add_to_csv(source, client, file, signature, batch_size)
+            count = _add_to_csv(source, client, file, signature, batch_size, spec, prefix)
     if output is not None:
         click.echo(f"{output}: {count} rows", err=True)
 
@@ -118,11 +148,13 @@ def predict(
     help="A row for each candidate, with its features; other columns pass through.",
 )
 @click.option("--top", default=20, show_default=True, type=click.IntRange(1), help="Candidates to show.")
-@_model_options
+@_options
 def rank(
     user: tuple[str, ...],
     candidates: Path,
     top: int,
+    delimiter: str | None,
+    prefix: str,
     target: str | None,
     model: Path | None,
     name: str | None,
@@ -142,15 +174,53 @@ def rank(
       cetnet rank --user @user.json --candidates movies.csv --target localhost:8500 --output best.csv
     """
     from cetnet_keras.console import quiet
-    from serving.rows import CsvRows
+    from serving.csv_rows import CsvRows
 
     with quiet() as console, ExitStack() as stack:
-        source = stack.enter_context(CsvRows(candidates))
+        _format(candidates, output, ("CSV",))
+        source = stack.enter_context(CsvRows(candidates, _dialect(None, delimiter)))
         client = stack.enter_context(_client(target, model, name, timeout))
         file = stack.enter_context(_replaced(output, "w")) if output else console.file
-        count = _write_best(source, client, file, user, top)
+        count = _write_best(source, client, file, user, top, prefix)
     if output is not None:
         click.echo(f"{output}: {count} rows", err=True)
+
+
+def _format(rows: Path, output: Path | None, known: Sequence[str]) -> str:
+    """The format of rows, by their name. Raises InputError where it is none of `known`, or not that of the output."""
+    from cetnet_keras.formats import format_of
+
+    kind = format_of(rows.name)
+    if kind not in known:
+        expected = " or ".join(known)
+        raise InputError(
+            f"{rows}: found {kind} by its name, expected {expected}; write the rows as {expected}"
+        )
+    if output is not None and format_of(output.name) != kind:
+        found = f"found another format by its name than {rows}, whose rows are written as {kind}"
+        cure = "a name that ends in .parquet" if kind == "Parquet" else "a name such as scored.csv"
+        raise InputError(f"{output}: {found}; give --output {cure}")
+    return kind
+
+
+def _data_spec(path: Path | None) -> DataSpec | None:
+    from cetnet_keras.spec import load_data_spec
+
+    return None if path is None else load_data_spec(path)
+
+
+def _dialect(spec: DataSpec | None, delimiter: str | None) -> CsvFormat:
+    """How a CSV file is written: as the spec says, but with the delimiter that is given."""
+    from pydantic import ValidationError
+
+    from cetnet_keras.spec import CsvFormat
+
+    given = {} if delimiter is None else {"delimiter": delimiter.replace("\\t", "\t")}
+    try:
+        return CsvFormat(**((spec.csv.model_dump() if spec else {}) | given))
+    except ValidationError as error:
+        expected = "expected one ASCII character that is no quote; a tab is '\\t'"
+        raise InputError(f"--delimiter: found {delimiter!r}, {expected}") from error
 
 
 def _client(target: str | None, model: Path | None, name: str | None, timeout: float) -> Client:
@@ -173,9 +243,10 @@ def _client(target: str | None, model: Path | None, name: str | None, timeout: f
 def _replaced(path: Path, mode: str) -> Iterator[IO[Any]]:
     """A file that takes its place when all is written; an error leaves what was there."""
     partial = path.with_name(path.name + ".partial")
-    encoding, newline = (None, None) if "b" in mode else ("utf-8", "")
+    opener: Any = gzip.open if path.name.lower().endswith(".gz") else open
+    form = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
     try:
-        with partial.open(mode, encoding=encoding, newline=newline) as file:
+        with opener(partial, mode if "b" in mode else f"{mode}t", **form) as file:
             yield file
         partial.replace(path)
     except OSError as error:
@@ -185,21 +256,37 @@ def _replaced(path: Path, mode: str) -> Iterator[IO[Any]]:
             partial.unlink()
 
 
-def _add_to_csv(source: CsvRows, client: Client, file: IO[str], signature: str, batch_size: int) -> int:
+def _add_to_csv(
+    source: CsvRows,
+    client: Client,
+    file: IO[str],
+    signature: str,
+    batch_size: int,
+    spec: DataSpec | None,
+    prefix: str,
+) -> int:
     """Writes the rows with their predictions, a batch at a time, and returns how many."""
     from serving.arrays import known_signature
     from serving.rows import PredictionWriter, RowInputs
 
-    known = known_signature(client.metadata(), signature)
-    inputs = RowInputs(source.path, source.columns, known.inputs)
-    writer, count = PredictionWriter(file, source), 0
+    known = known_signature(client.metadata(), signature).inputs
+    arrays: Callable[[Sequence[Row]], Table]
+    if spec is None:
+        arrays = RowInputs(source.path, source.columns, known).arrays
+    else:
+        from serving.cell_inputs import CsvInputs
+
+        arrays = CsvInputs(source, known, spec).table
+    writer, count = PredictionWriter(file, source, prefix), 0
     for batch in source.batches(batch_size):
-        writer.write(batch, client.predict(inputs.arrays(batch), signature, batch_size=None))
+        writer.write(batch, client.predict(arrays(batch), signature, batch_size=None))
         count += len(batch)
     return count
 
 
-def _write_best(source: CsvRows, client: Client, file: IO[str], user: tuple[str, ...], top: int) -> int:
+def _write_best(
+    source: CsvRows, client: Client, file: IO[str], user: tuple[str, ...], top: int, prefix: str
+) -> int:
     """Writes the best candidates with their ctr, and returns how many."""
     import numpy as np
 
@@ -213,5 +300,5 @@ def _write_best(source: CsvRows, client: Client, file: IO[str], user: tuple[str,
     rows = [row for batch in source.batches(1024) for row in batch]
     ctr = client.rank(context, inputs.arrays(rows))
     best = np.argsort(-ctr, kind="stable")[:top]
-    PredictionWriter(file, source).write([rows[place] for place in best], {"ctr": ctr[best]})
+    PredictionWriter(file, source, prefix).write([rows[place] for place in best], {"ctr": ctr[best]})
     return len(best)

@@ -1,114 +1,21 @@
-"""Rows of a CSV file as a model's inputs, and the model's outputs as columns beside them."""
+"""Cells of a CSV file as a model's inputs, and the model's outputs as columns beside them."""
 
 from __future__ import annotations
 
 import csv
-import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import numpy as np
 
 from cetnet_keras.errors import InputError
+from serving.csv_rows import NO_HEADER, CsvRows, Row, csv_options
 from serving.metadata import MISSING, TensorInfo
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _INT_RANGES = {"int32": 2**31, "int64": 2**63}
-
-
-class Row(NamedTuple):
-    """A data row: its number counts from 1 after the header, its line is where it ends in the file."""
-
-    number: int
-    line: int
-    cells: list[str]
-
-
-class CsvRows:
-    """A CSV file with a header, read row by row.
-
-    Args:
-        path: of the file, UTF-8 (a byte order mark is skipped).
-    Raises:
-        InputError: it is missing, empty, no UTF-8, or its header names a column twice.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self._file = path.open("rb")
-        except OSError as error:
-            raise InputError(
-                f"{path}: cannot be read ({error.strerror}); name a CSV file with a header"
-            ) from error
-        # not strict, an unclosed quote would swallow the rest of the file
-        self._reader = csv.reader(self._lines(), strict=True)
-        try:
-            self.columns = self._header()
-        except BaseException:
-            self._file.close()
-            raise
-
-    def batches(self, size: int) -> Iterator[list[Row]]:
-        """The rows, `size` at a time.
-
-        Raises:
-            InputError: a row is ragged or badly quoted, a byte is no UTF-8, or there is no row at all.
-        """
-        rows = self._rows()
-        batch = list(itertools.islice(rows, size))
-        if not batch:
-            raise InputError(f"{self.path}: the file has a header and no rows; there is nothing to predict")
-        while batch:
-            yield batch
-            batch = list(itertools.islice(rows, size))
-
-    def __enter__(self) -> CsvRows:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def _header(self) -> list[str]:
-        columns = self._next_row()
-        if not columns:
-            raise InputError(f"{self.path}: the file is empty; the first line has to name the columns")
-        twice = sorted({name for name in columns if columns.count(name) > 1})
-        if twice:
-            raise InputError(f"{self.path}: the header names column {twice[0]} twice; rename one of both")
-        return columns
-
-    def _lines(self) -> Iterator[str]:
-        for number, line in enumerate(self._file, 1):
-            try:
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                found = f"byte 0x{line[error.start]:02x} at position {error.start + 1} of the line"
-                raise InputError(
-                    f"{self.path}: line {number}: {found} is not UTF-8; convert the file"
-                ) from error
-
-    def _next_row(self) -> list[str] | None:
-        try:
-            return next(self._reader, None)
-        except csv.Error as error:
-            raise InputError(
-                f"{self.path}: line {self._reader.line_num}: {error}; repair the quotes"
-            ) from error
-
-    def _rows(self) -> Iterator[Row]:
-        width, number = len(self.columns), 0
-        while (cells := self._next_row()) is not None:
-            if not cells and width > 1:  # a blank line
-                continue
-            number += 1
-            cells = cells or [""]
-            if len(cells) != width:
-                where = f"{self.path}: row {number} (line {self._reader.line_num})"
-                raise InputError(f"{where}: found {len(cells)} cells, the header has {width} columns")
-            yield Row(number, self._reader.line_num, cells)
 
 
 class RowInputs:
@@ -124,16 +31,14 @@ class RowInputs:
 
     def __init__(self, path: Path, columns: Sequence[str], inputs: Mapping[str, TensorInfo]) -> None:
         self._path = path
-        missing = [name for name in inputs if name not in columns]
-        if missing:
-            names = ", ".join(missing)
-            raise InputError(f"{path}: column {names} is missing; the model takes {', '.join(inputs)}")
+        refuse_missing(path, columns, inputs, NO_HEADER)
         self._readers = []
         for name, info in inputs.items():
             if info.dtype not in ("string", "float", "double", "int32", "int64") or not info.accepts((1,)):
                 raise InputError(
                     f"input {name} of the model is {info.dtype} of shape {info.shape}; "
-                    "the cells of a CSV file fill string, float and integer inputs of shape [batch] only"
+                    "the cells of a CSV file fill string, float and integer inputs of shape [batch] only, "
+                    "and others where --data names the data spec, which says how"
                 )
             self._readers.append((name, columns.index(name), info.dtype))
 
@@ -154,9 +59,17 @@ class RowInputs:
             try:
                 values.append(cell_value(cell, dtype))
             except ValueError as error:
-                where = f"{self._path}: row {row.number} (line {row.line}), column {name}"
+                where = f"{self._path}: {row.place}, column {name}"
                 raise InputError(f"{where}: found {cell!r}, expected {error}") from None
         return np.array(values, dtype={"float": np.float32, "double": np.float64}.get(dtype, dtype))
+
+
+def refuse_missing(path: Path, columns: Sequence[str], inputs: Iterable[str], cure: str) -> None:
+    """Raises InputError where a file lacks a column that the model takes."""
+    missing = [name for name in inputs if name not in columns]
+    if missing:
+        found = f"column {', '.join(missing)} is missing; the model takes {', '.join(inputs)}"
+        raise InputError(f"{path}: {found}; {cure}")
 
 
 def cell_value(cell: str, dtype: str) -> Any:
@@ -201,10 +114,11 @@ class PredictionColumns:
     Args:
         path: of the rows, for messages.
         taken: the columns that the rows have already.
+        prefix: put before each name, for rows that have such columns.
     """
 
-    def __init__(self, path: Path, taken: Sequence[str]) -> None:
-        self._path, self._taken = path, taken
+    def __init__(self, path: Path, taken: Sequence[str], prefix: str) -> None:
+        self._path, self._taken, self._prefix = path, taken, prefix
         self._members: list[str] = []
 
     def of(self, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -227,9 +141,12 @@ class PredictionColumns:
             ):
                 for index, member in enumerate(self._members):
                     columns[f"{prefix}_{member}"] = outputs[output][:, index]
+        columns = {self._prefix + name: values for name, values in columns.items()}
         twice = [name for name in columns if name in self._taken]
         if twice:
-            raise InputError(f"{self._path}: there is a column {twice[0]} already; rename it, or take it out")
+            cure = "another --prefix" if self._prefix else "the predictions other names: --prefix predicted_"
+            found = f"there is a column {twice[0]} already"
+            raise InputError(f"{self._path}: {found}; rename it, take it out, or give {cure}")
         return columns
 
 
@@ -244,16 +161,18 @@ def _member_names(outputs: Mapping[str, np.ndarray]) -> list[str]:
 
 
 class PredictionWriter:
-    """Writes rows with the predictions' columns after their own ones.
+    """Writes rows with the predictions' columns after their own ones, in their dialect and with a header line.
 
     Args:
         file: text file to write to.
         source: where the rows are from.
+        prefix: of the predictions' columns.
     """
 
-    def __init__(self, file: IO[str], source: CsvRows) -> None:
-        self._writer, self._source = csv.writer(file, lineterminator="\n"), source
-        self._predictions = PredictionColumns(source.path, source.columns)
+    def __init__(self, file: IO[str], source: CsvRows, prefix: str = "") -> None:
+        self._writer = csv.writer(file, lineterminator="\n", **csv_options(source.dialect))
+        self._source = source
+        self._predictions = PredictionColumns(source.path, source.columns, prefix)
         self._header_written = False
 
     def write(self, batch: Sequence[Row], outputs: Mapping[str, np.ndarray]) -> None:

@@ -1,19 +1,20 @@
 """A cheap check of the files before anything runs: they can be read, and have the columns that the spec needs."""
 
 import difflib
-import re
 from pathlib import Path
 
 import pyarrow as pa
 
+from cetnet_keras.cells.conversions import TEXT, conversions
+from cetnet_keras.cells.messages import type_text
+from cetnet_keras.cells.scalars import UnfitType
 from cetnet_keras.errors import InputError
+from cetnet_keras.formats import format_of
 from cetnet_keras.spec import BagFeature, CsvFormat, DataSpec, SequenceFeature, VectorFeature
 from cetnet_keras.spec.columns import column_uses
 from pipeline.ingest.batches import Column
-from pipeline.ingest.conversions import TEXT, conversions
-from pipeline.ingest.files import format_of, source_files
+from pipeline.ingest.files import source_files
 from pipeline.ingest.reading import columns_of
-from pipeline.ingest.scalars import UnfitType
 
 _Heads = dict[str, list[Column]]  # by path
 
@@ -111,7 +112,5 @@ def _misfit(path: str, column: Column, expected: str) -> InputError:
 
 def _kind(column: Column) -> str:
     if column.type is not None:
-        return "the type " + re.sub(
-            r"list<\w+: ", "list<", str(column.type)
-        )  # Arrow names the items variously
+        return type_text(column.type)
     return "a list of cells" if column.is_list else "one cell"

@@ -5,15 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cetnet_keras.errors import InputError
+from cetnet_keras.formats import format_of
 from cetnet_keras.spec import DataSpec, FileSplits, HoldOut, RowSplits
 
 SPLITS = ("train", "eval", "test")
 TRAIN, EVAL, TEST = 1, 2, 4  # one bit a split: eval and test may be the same file
-
-_SUFFIXES = {
-    (".parquet", ".pq"): "Parquet",
-    (".tfrecord", ".tfrecords", ".tfrecord.gz", ".tfrecords.gz"): "TFRecord",
-}
 
 
 @dataclass(frozen=True)
@@ -23,11 +19,6 @@ class SourceFile:
     index: int  # counts over all splits; the upper part of the keys of its rows
     path: str
     splits: int  # a set of bits; rows that are divided later have all of them
-
-
-def format_of(path: str) -> str:
-    """CSV, Parquet or TFRecord, by the name of a file; the first where the name says nothing."""
-    return next((known for ends, known in _SUFFIXES.items() if path.lower().endswith(ends)), "CSV")
 
 
 def split_patterns(spec: DataSpec) -> dict[str, list[str]]:

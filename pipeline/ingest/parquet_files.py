@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cetnet_keras.cells.scalars import is_list
 from cetnet_keras.errors import InputError
 from pipeline.ingest.batches import Batch, Column
-from pipeline.ingest.scalars import is_list
 
 _ROWS = 8192  # a batch: lists and vectors are wide
 _BUFFER = 1 << 20  # bytes read at a time of a column: without it a whole row group of each is in memory

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from cetnet_keras.errors import InputError
+from cetnet_keras.formats import format_of
 from cetnet_keras.spec import CsvFormat
 from pipeline.ingest import csv_files, parquet_files, tfrecord_files
 from pipeline.ingest.batches import Batch, Column
-from pipeline.ingest.files import format_of
 
 
 def columns_of(path: str, dialect: CsvFormat) -> list[Column]:
@@ -37,22 +37,3 @@ def row_error(path: str, row: int, dialect: CsvFormat, message: str) -> InputErr
     if format_of(path) == "CSV":
         return csv_files.row_error(path, row, dialect, message)
     return InputError(f"{path}: row {row}: {message}")
-
-
-def shown(value: object) -> str:
-    """A cell for an error message: quoted if it is text, on one line, cut to 60 characters."""
-    text = repr(_as_text(value))
-    if isinstance(value, bytes) and text.startswith("b"):
-        text = text[1:]
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _as_text(value: object) -> object:
-    if isinstance(value, list):
-        return [_as_text(item) for item in value]
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            return value
-    return value

@@ -8,6 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cetnet_keras.cells.conversions import TEXT, WHOLE, Conversion, a_date, conversions
+from cetnet_keras.cells.messages import misfit, shown
+from cetnet_keras.cells.parsing import parse_column
+from cetnet_keras.cells.scalars import as_digits, as_text, one_a_row
+from cetnet_keras.cells.times import A_TIME, time_keys
+from cetnet_keras.formats import format_of
 from cetnet_keras.spec import (
     ROW_KEY,
     DataSpec,
@@ -20,13 +26,9 @@ from cetnet_keras.spec import (
 from pipeline.ingest.bad_rows import BadRows
 from pipeline.ingest.batches import Batch, Fault
 from pipeline.ingest.checks import needed_columns
-from pipeline.ingest.conversions import TEXT, WHOLE, Conversion, a_date, conversions
-from pipeline.ingest.files import EVAL, TRAIN, SourceFile, format_of
-from pipeline.ingest.parsing import parse_column
-from pipeline.ingest.reading import read_batches, shown
-from pipeline.ingest.scalars import as_digits, as_text, one_a_row
+from pipeline.ingest.files import EVAL, TRAIN, SourceFile
+from pipeline.ingest.reading import read_batches
 from pipeline.ingest.splits import TimeCounts, TimeCuts, below, split_by_hash
-from pipeline.ingest.times import A_TIME, time_keys
 
 # Columns that only ingestion sees; a feature's name has no slash, so none is hidden by them.
 SPLIT, KEY, TIME, TOKEN, COLLECTED, HASHED = "split/", "key/", "time/", "token/", "collected/", "hashed/"
@@ -199,7 +201,7 @@ class _Faults:
         cells = self._batch.columns[name]
         values, bad = parse_column(cells, conversion.parse, self._limit)
         for position in bad:
-            self.add(position, _misfit(name, cells[position : position + 1], conversion))
+            self.add(position, misfit(name, cells[position : position + 1], conversion))
         return pa.nulls(len(cells), conversion.parse(cells[:0]).type) if bad else values
 
     def add(self, position: int, message: str) -> None:
@@ -213,28 +215,6 @@ def as_time_keys(column: pa.Array) -> np.ndarray:
     """[N] time keys of a column of times."""
     width = column.type.byte_width
     return np.frombuffer(column.buffers()[1], f"S{width}", len(column), column.offset * width)
-
-
-def _misfit(name: str, cell: pa.Array, conversion: Conversion) -> str:
-    if pa.types.is_temporal(cell.type):
-        cell = cell.cast(pa.string())  # Python has no nanoseconds, and fewer years
-    value = cell[0].as_py()
-    found = "an empty cell" if value in (None, "", b"") else shown(value)
-    if not _is_utf8(value):
-        return f"column {name}: found {found}, expected UTF-8; save the file as UTF-8"
-    cure = conversion.cure
-    if value == name.encode():
-        cure = "remove this header line, or csv.columns from the data spec if it names the columns again"
-    return f"column {name}: found {found}, expected {conversion.expected}; {cure}"
-
-
-def _is_utf8(value: object) -> bool:
-    if isinstance(value, list):
-        return all(map(_is_utf8, value))
-    try:
-        return not isinstance(value, bytes) or value.decode() is not None
-    except UnicodeDecodeError:
-        return False
 
 
 def _in_step(spec: DataSpec, history: SequenceFeature) -> list[str]:

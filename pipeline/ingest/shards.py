@@ -7,8 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cetnet_keras.formats import format_of
 from cetnet_keras.spec import ROW_KEY
-from pipeline.ingest.files import SourceFile, format_of
+from pipeline.ingest.files import SourceFile
 from pipeline.ingest.history import Histories, histories
 from pipeline.ingest.rows import COLLECTED, KEY, SPLIT, TIME, TOKEN, Shuffle, as_time_keys
 from pipeline.ingest.splits import split_within, stable_hash

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from cetnet_keras.cells.times import TIME_KEY
 from cetnet_keras.spec import RowSplits
 from pipeline.ingest.files import EVAL, TEST, TRAIN
-from pipeline.ingest.times import TIME_KEY
 
 
 def stable_hash(text: pa.Array) -> np.ndarray:

@@ -26,6 +26,18 @@ ROWS = pd.DataFrame(
         "click": [1, 0, 0],
     }
 )
+SPEC = """
+name: shop
+label: click
+csv: {delimiter: "\\t", columns: [user, city, item, category, price, click]}
+splits: {files: day_*.tsv.gz, by: hash, column: user, eval: 0.1, test: 0.1}
+features:
+  user: {type: categorical, role: context}
+  city: {type: categorical, role: context}
+  item: {type: categorical, role: candidate}
+  category: {type: categorical, role: candidate}
+  price: {type: numeric, role: candidate, transform: zscore}
+"""
 
 
 class Shop(tf.Module):
@@ -101,10 +113,16 @@ def test_its_commands_run(shop: ModelServer, tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     ROWS.to_csv("items.csv", index=False)
     ROWS.to_parquet("clicks.parquet")
-    (commands,) = blocks("sh", shop)
-    ranked, scored = (CliRunner().invoke(main, shlex.split(line)[1:]) for line in commands.splitlines())
-    assert (ranked.exit_code, scored.exit_code) == (0, 0), ranked.output + scored.output
+    ROWS.to_csv("day_7.tsv.gz", index=False, header=False, sep="\t")
+    Path("data.yaml").write_text(SPEC, encoding="utf-8")
+    commands = "".join(blocks("sh", shop)).splitlines()
+    answers = [CliRunner().invoke(main, shlex.split(line)[1:]) for line in commands]
+    assert [answer.exit_code for answer in answers] == [0, 0, 0], "".join(a.output for a in answers)
+    ranked = answers[0]
     assert [line.split(",")[2] for line in ranked.stdout.splitlines()] == ["item", "i2", "i3", "i1"]
     np.testing.assert_allclose(
         pd.read_parquet("scored.parquet")["ctr"], expected_ctr([4, 4, 2], ROWS["price"]), rtol=1e-6
     )
+    day = pd.read_csv("scored.tsv.gz", sep="\t")
+    assert day.columns.tolist() == [*ROWS.columns, "ctr"]
+    np.testing.assert_allclose(day["ctr"], expected_ctr([4, 4, 2], ROWS["price"]), rtol=1e-6)

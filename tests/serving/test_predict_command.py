@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from pyarrow import parquet
 
 from cetnet_keras.cli import main
+from serving.csv_rows import NO_HEADER
 from serving.server import ModelServer
 
 CSV = 'note,price,user,item\n"x, ""y""",1.5,007,7\n,,\u00e9,0\nz,1e3,,-1\n'
@@ -97,8 +98,11 @@ def test_output_replaces_the_file_when_all_is_written(
     [
         (b"", "the file is empty; the first line has to name the columns"),
         (b"user,item,price\n", "the file has a header and no rows; there is nothing to predict"),
-        (b"user,price\na,1\n", "column item is missing; the model takes item, price, user"),
-        (b"user,item,price,user\na,1,1,b\n", "the header names column user twice; rename one of both"),
+        (b"user,price\na,1\n", f"column item is missing; the model takes item, price, user; {NO_HEADER}"),
+        (
+            b"user,item,price,user\na,1,1,b\n",
+            f"the header names column user twice; rename one of both; {NO_HEADER}",
+        ),
         (b"user,item,price\na,1,1\nb,1\n", "row 2 (line 3): found 2 cells, the header has 3 columns"),
         (b"user,item,price\na,1,1,1\n", "row 1 (line 2): found 4 cells, the header has 3 columns"),
         (
@@ -124,7 +128,16 @@ def test_output_replaces_the_file_when_all_is_written(
             "line 3: byte 0xff at position 2 of the line is not UTF-8; convert the file",
         ),
         (b'user,item,price\n"a,1,1\n', "line 2: unexpected end of data; repair the quotes"),
-        (b"user,item,price,ctr\na,1,1,1\n", "there is a column ctr already; rename it, or take it out"),
+        (
+            b"user,item,price,ctr\na,1,1,1\n",
+            "there is a column ctr already; rename it, take it out, or give the predictions other names: "
+            "--prefix predicted_",
+        ),
+        (
+            b"user;item;price\na;1;1\n",
+            "the header has one cell, 'user;item;price', and ';' in it; say what separates the cells: "
+            "--delimiter ';'",
+        ),
     ],
 )
 def test_wrong_rows_are_one_line_and_exit_2(
@@ -180,8 +193,7 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     result = run(tmp_path / "none.csv", "--target", "a:1")
     assert result.exit_code == 2
     assert result.stderr == (
-        f"Error: {tmp_path}/none.csv: cannot be read (No such file or directory); "
-        "name a CSV file with a header\n"
+        f"Error: {tmp_path}/none.csv: cannot be read (No such file or directory); name a CSV file\n"
     )
 
 
@@ -226,10 +238,10 @@ def test_parquet_rows_are_written_as_parquet_with_the_same_ctr(
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"user": ["a"], "item": [1]}, "signature serving_default takes item, price, user; missing: price"),
+        ({"user": ["a"], "item": [1]}, "column price is missing; the model takes item, price, user; add it"),
         (
             {"user": ["a"] * 3, "item": [1] * 3, "price": ["1", "2", "x"]},
-            "of rows 1 to 2, input price, row 1: found '1'",
+            "row 3: column price: found 'x', expected a number up to 3.4e38 either way, or an empty cell",
         ),
         (
             {"user": ["a"], "item": [1], "price": [1.0], "ctr": [1.0]},

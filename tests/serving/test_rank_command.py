@@ -1,6 +1,7 @@
 """`cetnet rank`: one user's features and a CSV of candidates in, the best of them out."""
 
 import csv
+import gzip
 import io
 import json
 import subprocess
@@ -62,6 +63,19 @@ def test_all_candidates_are_shown_where_there_are_fewer(items: Path, source: lis
     assert [line.split(",")[-2] for line in result.stdout.splitlines()] == ["item", "3", "3", "2", "1", ""]
 
 
+def test_candidates_may_have_any_delimiter_be_compressed_and_have_a_ctr(
+    items: Path, source: list[str], tmp_path: Path
+) -> None:
+    text = run("--user", "user=ab", "--candidates", items, *source, "--top", 2).stdout
+    scored = tmp_path / "scored.csv.gz"  # has a ctr already
+    scored.write_bytes(gzip.compress(text.replace(",", "|").encode()))
+    call = ["--user", "user=ab", "--candidates", scored, *source, "--delimiter", "|"]
+    assert run(*call).exit_code == 2
+    header, *best = run(*call, "--prefix", "new_").stdout.splitlines()
+    assert header.split("|")[-2:] == ["ctr", "new_ctr"] and len(best) == 2
+    assert all(line.split("|")[-1] == line.split("|")[-2] for line in best)
+
+
 def test_output_is_a_file_that_replaces_another(items: Path, source: list[str], tmp_path: Path) -> None:
     output = tmp_path / "best.csv"
     output.write_text("before")
@@ -94,6 +108,16 @@ def test_output_is_a_file_that_replaces_another(items: Path, source: list[str], 
             ["--user", "user=a", "--candidates", "{tmp}/scored.csv"],
             2,
             "there is a column ctr already; rename it",
+        ),
+        (
+            ["--user", "user=a", "--candidates", "items.pq"],
+            2,
+            "items.pq: found Parquet by its name, expected CSV;",
+        ),
+        (
+            ["--user", "user=a", "--output", "best.pq"],
+            2,
+            "whose rows are written as CSV; give --output a name",
         ),
         (["--user", "user=a", "--name", "other"], 2, "serves no model 'other'"),
         (["--user", "user=a", "--model", "x"], 2, "name either --target, a running server, or --model"),

@@ -6,16 +6,18 @@ from pathlib import Path
 import pytest
 
 from cetnet_keras.errors import InputError
+from cetnet_keras.spec import CsvFormat
+from serving.csv_rows import CsvRows
 from serving.metadata import TensorInfo
 from serving.model import Model
-from serving.rows import CsvRows, PredictionWriter, RowInputs
+from serving.rows import PredictionWriter, RowInputs
 
 
 @pytest.fixture
 def rows(tmp_path: Path) -> CsvRows:
     path = tmp_path / "rows.csv"
     path.write_text("user,item,price\na,1,1\nbc,2,\n")
-    return CsvRows(path)
+    return CsvRows(path, CsvFormat())
 
 
 def test_members_are_found_by_their_values(rows: CsvRows, saved_model: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from cetnet_keras.errors import InputError
+from cetnet_keras.formats import format_of
 
 Split = Literal["train", "eval", "test"]
 
@@ -66,7 +67,7 @@ def _matches(text: str) -> list[Path]:
 
 def is_parquet(path: Path) -> bool:
     """Whether a file is Parquet by its name."""
-    return path.name.lower().endswith((".parquet", ".pq"))
+    return format_of(path.name) == "Parquet"
 
 
 def by_split(sources: Sequence[Source]) -> dict[Split, list[Source]]:

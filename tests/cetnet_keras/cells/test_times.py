@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.ingest.parsing import parse_column
-from pipeline.ingest.times import time_keys
+from cetnet_keras.cells.parsing import parse_column
+from cetnet_keras.cells.times import time_keys
 
 WHOLE = st.integers(-(2**63), 2**63 - 1).map(lambda n: (str(n), Fraction(n)))
 DECIMAL = st.floats(-1e6, 1e6).map(lambda x: (repr(round(x, 3)), Fraction(round(round(x, 3) * 1000), 1000)))

@@ -8,18 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cetnet_keras.spec import (
-    BagFeature,
-    CategoricalFeature,
-    DataSpec,
-    NumericFeature,
-    SequenceFeature,
-    TimestampFeature,
-    VectorFeature,
-)
-from cetnet_keras.spec.features import SINCE_1970
-from cetnet_keras.spec.raw import MISSING
-from pipeline.ingest.scalars import (
+from cetnet_keras.cells.scalars import (
     UnfitType,
     as_text,
     doubles,
@@ -31,7 +20,18 @@ from pipeline.ingest.scalars import (
     weights,
     wholes,
 )
-from pipeline.ingest.times import A_DATE, date_keys
+from cetnet_keras.cells.times import A_DATE, date_keys
+from cetnet_keras.spec import (
+    BagFeature,
+    CategoricalFeature,
+    DataSpec,
+    NumericFeature,
+    SequenceFeature,
+    TimestampFeature,
+    VectorFeature,
+)
+from cetnet_keras.spec.features import SINCE_1970
+from cetnet_keras.spec.raw import MISSING
 
 _UNITS = dict(zip(SINCE_1970, ("s", "ms", "us", "ns"), strict=True))
 
@@ -49,7 +49,7 @@ class Conversion(NamedTuple):
 
 TEXT = Conversion(lambda column: as_text(column).cast(pa.binary()), "text, or a whole number that is exact")
 WHOLE = Conversion(wholes, "a whole number such as 7, or an empty cell")
-_FLOAT = Conversion(floats, "a number up to 3.4e38 either way, or an empty cell")
+FLOAT = Conversion(floats, "a number up to 3.4e38 either way, or an empty cell")
 _LABEL = Conversion(labels, "0 or 1")
 _WEIGHT = Conversion(weights, "a number, 0 or more")
 
@@ -61,7 +61,7 @@ def conversions(spec: DataSpec, of_examples: bool = False) -> dict[str, Conversi
         of_examples: the columns come from tf.Examples: where tokens are joined, a single value is the joined text.
     """
     read = {n: f for n, f in spec.features.items() if n in spec.raw_types and n not in spec.histories}
-    found = {name: _of_feature(feature, of_examples) for name, feature in read.items()}
+    found = {name: conversion_of(feature, of_examples) for name, feature in read.items()}
     found[spec.label] = _LABEL
     if spec.weight is not None:
         found[spec.weight] = _WEIGHT
@@ -71,21 +71,25 @@ def conversions(spec: DataSpec, of_examples: bool = False) -> dict[str, Conversi
     return found
 
 
-def _of_feature(feature: object, of_examples: bool) -> Conversion:
+def conversion_of(feature: object, of_examples: bool = False) -> Conversion:
+    """The conversion of a feature's column; see `conversions`."""
     if isinstance(feature, CategoricalFeature):
         return WHOLE if feature.dtype == "int64" else TEXT
     if isinstance(feature, NumericFeature):
-        return _FLOAT
+        return FLOAT
     if isinstance(feature, TimestampFeature):
         return _of_timestamp(feature)
     if isinstance(feature, VectorFeature):
-        numbers = (
-            f"{feature.dimension} finite numbers, separated by {feature.separator!r} where they are one text"
-        )
-        return Conversion(partial(_vectors, feature.dimension, feature.separator), f"{numbers}, or nothing")
+        return vector(feature.dimension, feature.separator)
     if isinstance(feature, SequenceFeature | BagFeature):
         return _of_tokens(feature, of_examples)
     raise TypeError(f"a feature of type {type(feature).__name__} is no column")
+
+
+def vector(dimension: int, separator: str) -> Conversion:
+    """The conversion of a column of `dimension` numbers a row, a list or a text that `separator` divides."""
+    numbers = f"{dimension} finite numbers, separated by {separator!r} where they are one text"
+    return Conversion(partial(_vectors, dimension, separator), f"{numbers}, or nothing")
 
 
 def _of_timestamp(feature: TimestampFeature) -> Conversion:
@@ -104,10 +108,7 @@ def a_date(layout: str | None) -> str:
 def _of_tokens(feature: SequenceFeature | BagFeature, of_examples: bool) -> Conversion:
     whole = feature.dtype == "int64"
     if feature.separator is None:
-        expected = (
-            "a list of whole numbers" if whole else "a list of text, or of whole numbers that are exact"
-        )
-        return Conversion(_whole_lists if whole else _text_lists, expected)
+        return WHOLE_LIST if whole else TEXT_LIST
     parse = partial(_joined, feature.separator, whole, of_examples)
     if whole:
         return Conversion(parse, "whole numbers such as 7 between its separators, or an empty cell")
@@ -181,3 +182,7 @@ def _lists(lengths: np.ndarray, values: pa.Array, missing: np.ndarray | None = N
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     absent = None if missing is None or not missing.any() else np.append(missing, False)
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32(), mask=absent), values)
+
+
+TEXT_LIST = Conversion(_text_lists, "a list of text, or of whole numbers that are exact")
+WHOLE_LIST = Conversion(_whole_lists, "a list of whole numbers")

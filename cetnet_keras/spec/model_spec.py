@@ -8,6 +8,7 @@ from cetnet_keras.spec.base import Count, LocatedError, SpecModel
 from cetnet_keras.spec.document import shown
 
 TAKEN_NAMES = ("fused", "collaboration", "calibration")  # the losses that stand beside those of the members
+_SMALL = 0.001  # deviation of embedding rows before training
 _OWN_WEIGHTS = ("mean", "logit_mean", "gate")  # the fusions that do not weigh by confidence
 
 
@@ -187,7 +188,8 @@ class TrainingSpec(SpecModel):
     embedding_l2_scope: Literal["touched", "lazy", "table"] = Field(
         default="touched",
         description="touched: rows of the batch; lazy: these, times the steps since the row was last there, so that rare "
-        "ids stay about as small as in `table`; table: all rows, each step (cost grows with the vocabulary), adam alone",
+        "ids stay small as in `table` if they start small; table: all rows, each step (cost grows with the vocabulary), "
+        "adam alone",
     )
     seed: int = Field(default=42, ge=0, le=2**31 - 1, description="of initial values, shuffling and dropout")
 
@@ -257,6 +259,22 @@ class ModelSpec(SpecModel):
         if self.shared_tables and self.training.stop == "each":
             found = "found each, but members that share tables cannot be kept at different times; expected together"
             raise LocatedError(("training", "stop"), found)
+        return self
+
+    @model_validator(mode="after")
+    def _lazily_kept_rows_start_small(self) -> "ModelSpec":
+        training = self.training
+        if training.optimizer != "adam" or training.embedding_l2_scope != "lazy" or not training.embedding_l2:
+            return self
+        for position, member in enumerate(self.members or []):
+            first = member.options.get("embedding_stddev")
+            if not isinstance(first, int | float) or first > _SMALL:
+                found = (
+                    f"found {shown(first)}, but with adam and embedding_l2_scope: lazy rows must start small"
+                )
+                cause = "what an id owes when it first comes back would else drown what it has to learn"
+                cure = "expected `embedding_stddev: 0.0001`, or embedding_l2_scope: table"
+                raise LocatedError(("members", position, "embedding_stddev"), f"{found}: {cause}; {cure}")
         return self
 
     @model_validator(mode="after")

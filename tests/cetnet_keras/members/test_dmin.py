@@ -165,7 +165,7 @@ def test_heads_that_do_not_divide_the_width_are_refused(
 
 
 def test_a_width_of_positions_below_0_is_refused(spec: DataSpec, sizes: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="`position_dim` must be 0 or more. Received: position_dim=-1"):
+    with pytest.raises(ValueError, match=r"`position_dim` must be 0 or more\. Received: position_dim=-1"):
         DminMember(spec, sizes, 4, position_dim=-1)
 
 

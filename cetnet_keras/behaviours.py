@@ -36,16 +36,12 @@ def behaviours(spec: DataSpec) -> tuple[Behaviour, ...]:
 
 
 def read_behaviours(spec: DataSpec, member: str) -> tuple[Behaviour, ...]:
-    """The behaviours of a spec for a member that is about them. Raises ValueError where no candidate is about any."""
+    """The behaviours of a spec for a member that is about them. Raises ValueError where there are none."""
     found = behaviours(spec)
     if not found:
         raise ValueError(
             f"{member} needs a sequence; the data spec has no sequence: add one, or name another member"
         )
-    if not any(behaviour.candidates for behaviour in found):
-        needed = "needs a sequence whose `vocabulary` is that of a feature of `role: candidate`"
-        cure = "give what the rows are about that role, or name another member"
-        raise ValueError(f"{member} {needed}; the data spec has none: {cure}")
     return found
 
 

@@ -4,26 +4,23 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cetnet_keras.behaviours import behaviours
 from cetnet_keras.members import Member, member_class, member_options
 from cetnet_keras.members.build import build_member
 from cetnet_keras.members.options import option_mistake
-from cetnet_keras.spec import DataSpec, MemberSpec
+from cetnet_keras.spec import DataSpec, MemberSpec, SequenceFeature
 from cetnet_keras.spec.model_spec import TAKEN_NAMES
 
 DEFAULT_OPTIONS: dict[str, Any] = {"batch_norm": True, "embedding_stddev": 0.0001}  # of each default member
 
 
 def default_members(spec: DataSpec) -> list[MemberSpec]:
-    """The members of an ensemble that names none.
-
-    They are din + finalmlp where a sequence has the vocabulary of a candidate, else finalmlp + dcnv2.
+    """The members of an ensemble that names none: din + finalmlp where the spec has a sequence, else finalmlp + dcnv2.
 
     Source: our choice, by the eval splits of benchmarks/quality and by what a step costs; CETNet (arXiv 2411.13700) pairs
     InterFormer and DHEN. Rows start small, as FuxiCTR's do, and a norm of batches makes up for it: without one such members
     learn so slowly that the ensemble is done before them.
     """
-    types = ("din", "finalmlp") if any(b.candidates for b in behaviours(spec)) else ("finalmlp", "dcnv2")
+    types = ("din", "finalmlp") if spec.of_type(SequenceFeature) else ("finalmlp", "dcnv2")
     return [MemberSpec.model_validate({"type": name} | DEFAULT_OPTIONS) for name in types]
 
 

@@ -124,7 +124,7 @@ class DinMember(Member):
     Output embedding:
         the last layer of the MLP.
     Raises:
-        ValueError: a spec without a sequence that a candidate is about.
+        ValueError: a spec without a sequence.
     """
 
     def __init__(

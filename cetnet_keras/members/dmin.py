@@ -205,7 +205,7 @@ class DminMember(Member):
     Output embedding:
         the last layer of the MLP.
     Raises:
-        ValueError: a spec without a sequence that a candidate is about, a width that `heads` does not divide.
+        ValueError: a spec without a sequence, a width that `heads` does not divide.
     """
 
     def __init__(

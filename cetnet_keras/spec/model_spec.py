@@ -238,8 +238,8 @@ class ModelSpec(SpecModel):
     members: list[MemberSpec] | None = Field(
         default=None,
         min_length=1,
-        description="default: din and finalmlp where a sequence has the vocabulary of a candidate, else finalmlp and "
-        "dcnv2, with `batch_norm` and `embedding_stddev: 0.0001`",
+        description="default: din and finalmlp where the data has a sequence, else finalmlp and dcnv2, with `batch_norm` "
+        "and `embedding_stddev: 0.0001`",
     )
     fusion: FusionSpec = Field(default_factory=FusionSpec, description="how members become one CTR")
     collaboration: CollaborationSpec = Field(

@@ -94,8 +94,10 @@ def test_fused_loss_and_collaboration_have_the_weights_that_are_asked_for(
     assert parts_of(model, batch, label)["loss_collaboration"] == pytest.approx(to_fused, rel=1e-4)
 
 
-@pytest.mark.parametrize("gradient_stop", [True, False])
-@pytest.mark.parametrize("kind", ["paper", "logit_mixture", "gate"])
+@pytest.mark.parametrize(
+    ("kind", "gradient_stop"),
+    [("paper", True), ("paper", False), ("logit_mixture", True), ("logit_mixture", False), ("gate", True)],
+)
 def test_detached_members_learn_as_if_there_were_no_fusion(
     kind: str,
     gradient_stop: bool,

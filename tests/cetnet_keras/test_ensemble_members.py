@@ -23,10 +23,7 @@ def test_default_members_follow_the_spec(spec: DataSpec, make_spec: Callable[...
     def types(spec: DataSpec) -> list[str]:
         return [member.type for member in default_members(spec)]
 
-    seen = {"seen": {"type": "sequence", "vocabulary": "item"}}
-    assert types(spec) == ["din", "finalmlp"]
-    assert types(make_spec(seen | {"item": {"type": "categorical", "role": "candidate"}})) == types(spec)
-    assert types(make_spec(seen | {"item": {"type": "categorical"}})) == ["finalmlp", "dcnv2"]
+    assert types(spec) == types(make_spec({"seen": {"type": "sequence"}})) == ["din", "finalmlp"]
     assert types(make_spec({"age": {"type": "numeric"}})) == ["finalmlp", "dcnv2"]
     for member in default_members(spec):
         assert member.options == {"batch_norm": True, "embedding_stddev": 0.0001}

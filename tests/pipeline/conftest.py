@@ -20,6 +20,7 @@ from click.testing import CliRunner, Result
 from cetnet_keras.spec import DataSpec, load_data_spec
 
 NAME = "clicks"
+SAID = ("metrics.json", "report.html")  # what a run says of itself
 DATA = """\
 name: clicks
 label: click
@@ -347,3 +348,12 @@ def first_run(project: Any, start_run: Any) -> Run:
     run: Run = start_run(project()).wait()
     assert (run.exit_code, run.stderr) == (0, ""), run.stdout
     return run
+
+
+@pytest.fixture
+def first_output(first_run: Run) -> Iterator[Path]:
+    """DIR of the first run, for another: what the first said of itself is put back afterwards, for the other tests."""
+    said = {first_run.output / name: (first_run.output / name).read_bytes() for name in SAID}
+    yield first_run.output
+    for path, content in said.items():
+        path.write_bytes(content)

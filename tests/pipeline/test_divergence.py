@@ -68,13 +68,13 @@ def test_the_best_weights_are_kept_as_a_model(model: CETNet, tmp_path: Path) -> 
 
 
 def test_a_run_that_diverges_fails_with_one_line_and_leaves_what_was_there(
-    first_run: Any, project: Callable[..., Path], run_cetnet: Any
+    first_output: Path, project: Callable[..., Path], run_cetnet: Any
 ) -> None:
-    pushed = sorted(path.name for path in first_run.output.glob("serving/*/*"))
+    pushed = sorted(path.name for path in first_output.glob("serving/*/*"))
     folder = project(
         model="members: [{type: dcnv2, hidden: [8]}]\ntraining: {learning_rate: 1.0e+30, batch_size: 16}\n"
     )
-    paths = ("--data", folder / "data.yaml", "--model", folder / "model.yaml", "--output", first_run.output)
+    paths = ("--data", folder / "data.yaml", "--model", folder / "model.yaml", "--output", first_output)
     result = run_cetnet("run", *paths)
     assert result.exit_code == 1, result.stdout + result.stderr
     assert (
@@ -83,4 +83,4 @@ def test_a_run_that_diverges_fails_with_one_line_and_leaves_what_was_there(
     )
     assert "is not a number; no feature has such values: lower `learning_rate`, or set" in result.stderr
     assert "no evaluation came before, so nothing is kept" in result.stderr
-    assert sorted(path.name for path in first_run.output.glob("serving/*/*")) == pushed
+    assert sorted(path.name for path in first_output.glob("serving/*/*")) == pushed

@@ -101,17 +101,6 @@ def test_a_member_that_is_about_sequences_refuses_a_spec_without_one(
         member_class(name)(spec, {"item": 4})
 
 
-@pytest.mark.parametrize("name", ["din", "dmin"])
-def test_a_member_that_attends_to_what_a_candidate_calls_up_refuses_a_spec_without_one(
-    name: str, make_spec: Callable[..., DataSpec]
-) -> None:
-    spec = make_spec({"item": {"type": "categorical"}, "seen": {"type": "sequence", "vocabulary": "item"}})
-    with pytest.raises(
-        ValueError, match=f"^{name} needs a sequence whose .* `role: candidate`; the data spec"
-    ):
-        member_class(name)(spec, {"item": 4})
-
-
 def test_the_amount_of_padding_changes_nothing(member: Member, short_and_long: Batch) -> None:
     padded = {
         key: np.pad(ids, [(0, 0), (0, 5)]) if key in ("history", "tags") else ids

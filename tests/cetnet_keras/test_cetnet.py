@@ -96,7 +96,7 @@ def test_fused_loss_and_collaboration_have_the_weights_that_are_asked_for(
 
 @pytest.mark.parametrize(
     ("kind", "gradient_stop"),
-    [("paper", True), ("paper", False), ("logit_mixture", True), ("logit_mixture", False), ("gate", True)],
+    [("gate", True), *((kind, stop) for kind in ("paper", "logit_mixture") for stop in (True, False))],
 )
 def test_detached_members_learn_as_if_there_were_no_fusion(
     kind: str,

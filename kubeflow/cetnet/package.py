@@ -10,6 +10,9 @@ Spec = dict[str, Any]
 # Plain scalars that no reader of YAML 1.1 or 1.2 takes for anything but text; Go's and Python's differ on 1e3, 0o7, y
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9]*([._/-]?[A-Za-z0-9]+)+")
 
+# YAML 1.1 breaks lines at these too, and some of them are read as \n
+_OTHER_BREAKS = re.compile("[\x85\u2028\u2029]")
+
 
 class Package(NamedTuple):
     """What the API server is given."""
@@ -38,7 +41,8 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    style = None if _PLAIN.fullmatch(value) else "|" if "\n" in value else '"'
+    as_lines = "\n" in value and not _OTHER_BREAKS.search(value)
+    style = None if _PLAIN.fullmatch(value) else "|" if as_lines else '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 

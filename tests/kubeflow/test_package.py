@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kubeflow.cetnet.package import Package
@@ -17,6 +17,8 @@ VALUES = st.recursive(
 )
 
 
+@example({"key": "\n\x85"})
+@example({"key": "a\n\u2028 b\u2029"})
 @given(st.dictionaries(TEXT, VALUES, min_size=1))
 def test_any_spec_is_read_back(spec: dict[str, Any]) -> None:
     assert yaml.safe_load(Package(spec).text()) == spec

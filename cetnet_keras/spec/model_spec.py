@@ -92,14 +92,11 @@ class FusionSpec(SpecModel):
     )
 
     @model_validator(mode="after")
-    def _what_is_set_is_used(self) -> "FusionSpec":
-        for key, unset in (("temperature", 1), ("gradient_stop", True)):
-            if self.type in _OWN_WEIGHTS and getattr(self, key) != unset:
-                found = (
-                    f"found {shown(getattr(self, key))}, but fusion {self.type} does not weigh by confidence"
-                )
-                cure = "leave it out, or take `type` paper, sum, mixture or logit_mixture"
-                raise LocatedError((key,), f"{found}; {cure}")
+    def _a_temperature_is_of_confidence(self) -> "FusionSpec":
+        if self.type in _OWN_WEIGHTS and self.temperature != 1:
+            found = f"found {shown(self.temperature)}, but fusion {self.type} does not weigh by confidence"
+            cure = "leave it out, or take `type` paper, sum, mixture or logit_mixture"
+            raise LocatedError(("temperature",), f"{found}; {cure}")
         return self
 
     @model_validator(mode="after")

@@ -134,8 +134,8 @@ def test_a_few_rows_of_one_class_or_in_perfect_order_leave_a_finite_curve(label:
     assert np.isfinite(curve).all() and (curve[:2] > 0).all()
 
 
-@pytest.mark.parametrize("logit", [[1.0, np.nan, 0.0, 2.0], [np.inf, 0.0, 1.0, 2.0]])
-def test_log_odds_that_are_not_finite_stay_as_they_are(logit: list[float]) -> None:
+@pytest.mark.parametrize("logit", [[3.0, 2.0, -2.0, -3.0], [1.0, np.nan, 0.0, 2.0], [np.inf, 0.0, 1.0, 2.0]])
+def test_log_odds_that_tell_nothing_stay_as_they_are(logit: list[float]) -> None:
     curve = calibration_curve(np.repeat(logit, 50), np.repeat([0.0, 0.0, 1.0, 1.0], 50))
     np.testing.assert_array_equal(curve, [1, 1, 0])
 

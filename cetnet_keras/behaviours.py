@@ -11,10 +11,10 @@ _SHORT = 20  # tokens; 94 in 100 of the histories of amazon_sports, of up to 100
 
 
 class Behaviour(NamedTuple):
-    """The sequences of one behaviour and, where each of them has one, the candidate fields that they are about."""
+    """The sequences of one behaviour and the candidate field that each is about, None for one that is about none."""
 
     sequences: tuple[str, ...]
-    candidates: tuple[str, ...]  # as long as `sequences`, or empty
+    candidates: tuple[str | None, ...]  # as long as `sequences`, or empty where none has one
 
 
 def behaviours(spec: DataSpec) -> tuple[Behaviour, ...]:
@@ -30,8 +30,8 @@ def behaviours(spec: DataSpec) -> tuple[Behaviour, ...]:
         groups.setdefault(f"align {align}" if align else f"sequence {ids}", []).append(name)
     found = []
     for names in groups.values():
-        candidates = [candidate for name in names if (candidate := candidate_of(spec, name)) is not None]
-        found.append(Behaviour(tuple(names), tuple(candidates) if len(candidates) == len(names) else ()))
+        candidates = tuple(candidate_of(spec, name) for name in names)
+        found.append(Behaviour(tuple(names), candidates if any(candidates) else ()))
     return tuple(found)
 
 
@@ -90,9 +90,16 @@ def length_groups(tokens: tf.Tensor, mask: tf.Tensor) -> tuple[LengthGroup, ...]
 
 
 def candidate_embedding(features: EmbeddedFeatures, spec: DataSpec, behaviour: Behaviour) -> tf.Tensor:
-    """The embeddings [B, k d] of the candidate fields of a behaviour that has them."""
+    """What a behaviour is asked with, [B, k d] for its k sequences: the embedding of the candidate field of each.
+
+    Zeros stand for a sequence that has none, such as what was thought of each item beside the items. Source: our choice.
+    """
     names = field_names(spec)
-    return tf.concat([features.fields[:, names.index(name)] for name in behaviour.candidates], axis=-1)
+    nothing = tf.zeros_like(features.fields[:, 0])
+    asked = [
+        nothing if name is None else features.fields[:, names.index(name)] for name in behaviour.candidates
+    ]
+    return tf.concat(asked, axis=-1)
 
 
 def flat_fields(features: EmbeddedFeatures) -> tf.Tensor:

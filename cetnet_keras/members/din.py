@@ -112,9 +112,9 @@ class LocalActivation(tf.keras.layers.Layer):
 class DinMember(Member):
     """Fields, numbers and, for each behaviour, what the candidate calls up of it, through an MLP.
 
-    A behaviour whose sequences all share a vocabulary with a candidate field is attended to; the mean stands for any
-    other. Sequences with one `align` are attended to together. Source: Deep Interest Network (arXiv 1706.06978); ReLU
-    in place of its Dice, and the mean of what no candidate is about, are our choice.
+    A behaviour with a sequence that shares its vocabulary with a candidate field is attended to; the mean stands for any
+    other. Sequences with one `align` are attended to together; one of them without a candidate is asked with zeros.
+    Source: Deep Interest Network (arXiv 1706.06978); ReLU in place of its Dice, the mean and the zeros are our choice.
 
     Args:
         hidden: widths of the MLP; the last is the width of the output embedding.

@@ -191,11 +191,12 @@ class MultiInterest(tf.keras.layers.Layer):
 class DminMember(Member):
     """Fields, numbers and, for each behaviour, several interests that the candidate calls up, through an MLP.
 
-    A behaviour whose sequences all share a vocabulary with a candidate field has interests; the mean stands for any other.
+    A behaviour with a sequence that shares its vocabulary with a candidate field has interests; the mean stands for any
+    other, and zeros for the candidate of an aligned sequence that has none.
     Source: Deep Multi-Interest Network (Xiao et al., CIKM 2020, DOI 10.1145/3340531.3412092), as in FuxiCTR's code; ReLU
     in place of Dice, no auxiliary loss, no sum of the history and no product of it with the candidate (which FuxiCTR's
-    settings leave out too), and the mean are our choice. FuxiCTR's first attention adds 1 to the scores of later tokens
-    and of padding, by the mask that it hands to PyTorch; here they are hidden.
+    settings leave out too), the mean and the zeros are our choice. FuxiCTR's first attention adds 1 to the scores of later
+    tokens and of padding, by the mask that it hands to PyTorch; here they are hidden.
 
     Args:
         hidden: widths of the MLP; the last is the width of the output embedding.

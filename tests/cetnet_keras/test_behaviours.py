@@ -44,15 +44,22 @@ def test_aligned_sequences_are_one_behaviour_and_each_other_one_is_its_own(align
     )
 
 
-def test_a_behaviour_with_a_column_that_has_no_candidate_has_none(make_spec: Callable[..., DataSpec]) -> None:
+def test_a_column_that_has_no_candidate_is_asked_with_zeros(make_spec: Callable[..., DataSpec]) -> None:
     spec = make_spec(
         {
-            "item": ITEM,
-            "items": {"type": "sequence", "vocabulary": "item", "align": "clicks"},
             "stars": {"type": "sequence", "align": "clicks"},
+            "items": {"type": "sequence", "vocabulary": "item", "align": "clicks"},
+            "item": ITEM,
+            "words": {"type": "sequence", "align": "read"},
+            "times": {"type": "sequence", "align": "read"},
         }
     )
-    assert behaviours(spec) == (Behaviour(("items", "stars"), ()),)
+    rated, read = behaviours(spec)
+    assert rated == Behaviour(("stars", "items"), (None, "item"))
+    assert read == Behaviour(("words", "times"), ())
+    fields = tf.constant([[[1.0, 2.0]], [[3.0, 4.0]]])
+    features = EmbeddedFeatures(fields=fields, dense=tf.zeros([2, 0]), sequences={}, masks={}, pooled={})
+    np.testing.assert_array_equal(candidate_embedding(features, spec, rated), [[0, 0, 1, 2], [0, 0, 3, 4]])
 
 
 def test_columns_of_one_behaviour_stand_side_by_side_the_shorter_padded_at_its_end(aligned: DataSpec) -> None:

@@ -117,3 +117,35 @@ def test_member_reads_fields_numbers_attended_and_other_behaviours(
     together = np.concatenate([item, shop, numbers, mean, attended, bought], axis=1)
     expected = np.maximum(together @ kernel + bias, 0)
     np.testing.assert_allclose(member(batch).embedding, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_what_was_thought_of_each_item_is_summed_by_what_the_candidate_calls_up(
+    make_spec: Callable[..., DataSpec], randomise: Callable[..., None]
+) -> None:
+    spec = make_spec(
+        {
+            "item": {"type": "categorical", "role": "candidate"},
+            "items": {"type": "sequence", "vocabulary": "item", "align": "rated"},
+            "stars": {"type": "sequence", "align": "rated"},
+        }
+    )
+    member = DinMember(spec, {"item": 4, "stars": 2}, embedding_dim=2, hidden=[8], attention_hidden=[3])
+    batch = {
+        "item": np.array([1, 3, 2]),
+        "items": np.array([[4, 2], [3, 0], [0, 0]]),
+        "stars": np.array([[1, 2], [2, 0], [0, 0]]),
+    }
+    member(batch)
+    randomise(member)
+    weights = {v.name.split("/", 1)[1]: v.numpy().astype(np.float64) for v in member.variables}
+    table, unit, (kernel, bias) = (
+        weights["features/embeddings:0"],
+        [value for key, value in weights.items() if key.startswith("attention_0/")],
+        [value for key, value in weights.items() if key.startswith("mlp/")],
+    )
+    item = table[batch["item"]]
+    tokens = np.concatenate([table[batch["items"]], table[batch["stars"] + 4]], axis=2)  # padding is masked
+    query = np.concatenate([item, np.zeros((3, 2))], axis=1)  # no candidate is about the stars
+    attended = interest(query, tokens, batch["items"] > 0, unit)
+    expected = np.maximum(np.concatenate([item, attended], axis=1) @ kernel + bias, 0)
+    np.testing.assert_allclose(member(batch).embedding, expected, rtol=1e-4, atol=1e-5)

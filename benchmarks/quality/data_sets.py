@@ -65,11 +65,11 @@ DATA_SETS = {
     name: DataSet(name, HERE / name / "data.yaml", HERE / name / "models.yaml", write)
     for name, write in (("frappe_x1", _copy), ("amazon_sports", _hold_out_users))
 } | {
-    name: DataSet("movielens_100k", MOVIELENS / spec, HERE / models / "models.yaml", _movielens)
-    for name, spec, models in (
-        ("movielens_100k", "data.yaml", "movielens_100k"),
-        ("movielens_100k_prior", "data.yaml", "movielens_100k_prior"),
-        ("movielens_100k_global_time", "data_global_time.yaml", "movielens_100k"),
+    name: DataSet("movielens_100k", MOVIELENS / spec, HERE / name / "models.yaml", _movielens)
+    for name, spec in (
+        ("movielens_100k", "data.yaml"),
+        ("movielens_100k_prior", "data.yaml"),
+        ("movielens_100k_global_time", "data_global_time.yaml"),
     )
 }
 

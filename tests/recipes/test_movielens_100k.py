@@ -200,7 +200,8 @@ def test_wrong_source_is_exit_code_2(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "histories"), [("data.yaml", {"history"}), ("data_global_time.yaml", {"rated", "liked"})]
+    ("name", "histories"),
+    [("data.yaml", {"history"}), ("data_global_time.yaml", {"liked", "disliked", "ratings"})],
 )
 def test_a_spec_reads_columns_that_prepare_writes(name: str, histories: set[str]) -> None:
     columns = set(CLICKS.splitlines()[0].split(","))
@@ -220,7 +221,7 @@ def test_specs_differ_in_name_split_histories_and_ids_left_out() -> None:
     for name in ("user_id", "zip"):
         rates = [spec["features"][name].pop("vocabulary") for spec in (within, across)]
         assert rates[0] is None and rates[1]["oov_rate"] == 0.5
-    for spec, names in ((within, ["history"]), (across, ["rated", "liked"])):
+    for spec, names in ((within, ["history"]), (across, ["liked", "disliked", "ratings"])):
         for name in names:
             assert spec["features"].pop(name)["by"] == "user_id"
     assert within == across

@@ -102,12 +102,15 @@ def test_member_reads_fields_numbers_interests_and_other_behaviours(
             "words": {"type": "sequence"},
             "items": {"type": "sequence", "vocabulary": "item", "max_length": 30},
             "bought": {"type": "sequence", "vocabulary": "item", "max_length": 3},
+            "rated": {"type": "sequence", "vocabulary": "item", "max_length": 3, "align": "rated"},
+            "stars": {"type": "sequence", "max_length": 3, "align": "rated"},  # no candidate is about them
             "age": {"type": "numeric"},
         }
     )
     options = {"hidden": [8], "heads": 2, "attention_hidden": [8], "position_dim": 2}
-    member = DminMember(spec, {"item": 4, "words": 3}, embedding_dim=4, **options)
+    member = DminMember(spec, {"item": 4, "words": 3, "stars": 3}, embedding_dim=4, **options)
     lengths, rng = {"items": [22, 3, 0], "bought": [0, 1, 3], "words": [2, 0, 1]}, np.random.default_rng(1)
+    lengths |= {"rated": [2, 3, 0], "stars": [2, 3, 0]}
     batch = {
         name: rng.integers(1, 4, (3, max(own))) * (np.arange(max(own)) < np.array(own)[:, np.newaxis])
         for name, own in lengths.items()
@@ -126,9 +129,15 @@ def test_member_reads_fields_numbers_interests_and_other_behaviours(
         parts = [item, [batch["age"][b], batch["age/missing"][b]]]
         words = table[batch["words"][b, : lengths["words"][b]] + 4]  # behind the rows of the 4 items
         parts.append(words.mean(axis=0) if len(words) else np.zeros(4))
-        for name, layer in zip(("items", "bought"), member._interests, strict=True):
-            history = table[batch[name][b, : lengths[name][b]]]
-            parts.append(interests(layer, item, history) if len(history) else np.zeros(8))
+        histories = {
+            name: table[batch[name][b, : own[b]]] for name, own in lengths.items() if name != "stars"
+        }
+        stars = table[batch["stars"][b, : lengths["stars"][b]] + 7]
+        histories["rated"] = np.concatenate([histories["rated"], stars], axis=1)
+        for name, layer in zip(("items", "bought", "rated"), member._interests, strict=True):
+            query = np.pad(item, (0, histories[name].shape[1] - 4))
+            found = interests(layer, query, histories[name]) if lengths[name][b] else np.zeros(2 * len(query))
+            parts.append(found)
         expected.append(relu(np.concatenate(parts) @ kernel + bias))
     np.testing.assert_allclose(member(batch).embedding, expected, rtol=1e-3, atol=1e-4)
 
